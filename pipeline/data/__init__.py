@@ -1,0 +1,1 @@
+"""From official metadata and encoded videos to training batches."""

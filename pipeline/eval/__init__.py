@@ -1,0 +1,1 @@
+"""Exact scores of trained networks, and what their attention does to them."""

@@ -1,0 +1,174 @@
+"""The recipe: everything that defines a training run, as one frozen, typed value."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.config import ModelConfig
+from pipeline.core.errors import UserError, problem
+from pipeline.data.config import AugmentConfig, ClipConfig, DataConfig, ViewConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """Where the first weights come from."""
+
+    source: Literal["random", "imagenet2d", "authors"] = "random"
+    """imagenet2d: a torchvision 2D ResNet, inflated. authors: a published ST-ABN checkpoint (.pt)."""
+
+    path: str = ""
+    """File or URL of the weights; empty with imagenet2d means torchvision's own URL for the depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """SGD and its schedule. S0 section 4.1."""
+
+    lr: float = 0.01
+    """Learning rate at `reference_batch` clips a step."""
+
+    reference_batch: int = 64
+    """The linear scaling rule: effective lr = lr * global batch / reference_batch. 0 switches scaling off."""
+
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    """On all parameters, batch norm and biases too, as published."""
+
+    schedule: Literal["multistep", "cosine"] = "multistep"
+    milestones: tuple[float, ...] = (75.0, 125.0)
+    """Epochs after which the rate is multiplied by `gamma` (multistep)."""
+
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    """Linear warm-up from a hundredth of the rate."""
+
+    clip_norm: float = 20.0
+    """Largest gradient norm; 0 switches clipping off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The loop."""
+
+    epochs: int = 150
+    global_batch: int = 64
+    """Clips of one optimiser step, over all workers and accumulation steps."""
+
+    accumulate: int = 1
+    """Micro-batches a worker adds up before a step."""
+
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    """channels_last_3d memory format."""
+
+    compile: bool = False
+    """torch.compile the network."""
+
+    eval_every: int = 1
+    """Epochs between validations inside training; the last epoch is always validated. 0: only the last."""
+
+    checkpoint_minutes: float = 10.0
+    """Wall-clock minutes between checkpoints inside an epoch; one is also taken after every epoch."""
+
+    agree_every: int = 10
+    """Steps between the moments at which the ranks agree on a checkpoint (clock of rank 0, preemption notice)."""
+
+    keep: int = 2
+    """Checkpoints kept besides the latest, by validation top-1."""
+
+    nonfinite_limit: int = 20
+    """Non-finite steps that are skipped (their video ids logged) before the run stops."""
+
+    log_every: int = 10
+    """Steps between logged points of the training curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """What the run asks of the cluster; the preflight adds it up and refuses what would hang."""
+
+    workers: int = 1
+    """Training processes; one GPU each when `gpu` is on."""
+
+    gpu: bool = False
+    cpus_per_worker: float = 1.0
+    """Logical CPUs reserved by a training process."""
+
+    data_cpus: float = 1.0
+    """Logical CPUs that the feed's tasks may use in all; must be free beside the training processes."""
+
+    threads: int = 1
+    """torch threads of a training process on CPU."""
+
+    prefetch: int = 4
+    """Batches that a worker holds ready."""
+
+    max_failures: int = 3
+    """Worker failures survived by restarting from the last checkpoint; preemptions do not count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """MLflow."""
+
+    uri: str = ""
+    """Tracking server URL or sqlite:/// path; empty takes MLFLOW_TRACKING_URI, then sqlite below the run storage."""
+
+    experiment: str = "star"
+    registered_model: str = ""
+    """Register the best checkpoint under this name; empty registers nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a reader may hold the run to; printed by `--describe`, compared by nobody but people."""
+
+    source: str = ""
+    """Paper, table and row, or the command that measured it."""
+
+    top1: float | None = None
+    """Percent."""
+
+    top5: float | None = None
+    cost: str = ""
+    """Compute in words: FLOP, GPU hours, minutes on a named machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One training run. A recipe file holds functions that return one; the command line only overrides fields."""
+
+    name: str
+    data: DataConfig = field(default_factory=DataConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    expected: Expected = field(default_factory=Expected)
+
+    def __post_init__(self) -> None:
+        if self.clip.frames != self.model.frames:
+            raise UserError(
+                problem(
+                    "The clip's length differs from the model's",
+                    got=f"clip.frames={self.clip.frames}, model.frames={self.model.frames}",
+                    allowed="equal values; ST-ABN's temporal head is built for exactly T frames",
+                    fix="set both, for example clip.frames=32 model.frames=32",
+                )
+            )
+        if self.train.global_batch % (self.compute.workers * self.train.accumulate):
+            raise UserError(
+                problem(
+                    "The global batch does not divide over workers and accumulation steps",
+                    got=f"train.global_batch={self.train.global_batch}, compute.workers={self.compute.workers}, "
+                    f"train.accumulate={self.train.accumulate}",
+                    allowed="a multiple of workers * accumulate",
+                    fix="change train.global_batch or compute.workers",
+                )
+            )

@@ -1,0 +1,47 @@
+# STAR's commands. Each target works alone on a bare machine: it makes the virtual environment it needs.
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test test-all check format bench clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
+	  f"STAR needs Python 3.11 or 3.12. Received: {v[0]}.{v[1]}. Fix: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip check
+	@touch $@
+
+install: $(READY) ## make the virtual environment (.venv)
+
+demo: $(READY) ## synth videos -> shards -> ST-ABN by ray job submit -> scores, strips, MLflow (under 10 minutes on 2 cores)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo.py
+
+test: $(READY) ## the default tests
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(READY) ## the slow tests too (kills, many videos, full-size networks)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+check: $(READY) ## lint, format check, strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## the benchmarks; prints ratios of interleaved runs
+	$(BIN)/python benchmarks/feed.py
+
+clean: ## remove the virtual environment and what the demo made
+	rm -rf $(VENV) runs

@@ -83,6 +83,9 @@ class TrainConfig:
     log_every: int = 10
     """Steps between logged points of the training curve."""
 
+    max_steps: int = 0
+    """Stop after this many optimiser steps, for a trial of a large recipe; 0 trains all epochs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:

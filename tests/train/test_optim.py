@@ -1,0 +1,60 @@
+"""The schedule against closed forms, and SGD against the published settings."""
+
+import math
+
+import pytest
+import torch
+
+from pipeline.train.optim import Schedule, build_optimizer
+from pipeline.train.recipe import OptimConfig
+
+
+def schedule(global_batch=64, steps=100, epochs=150, **config):
+    return Schedule(OptimConfig(**config), global_batch, steps, epochs)
+
+
+def test_the_published_schedule_divides_by_ten_after_epochs_75_and_125():
+    s = schedule()
+    assert [s.lr(epoch * 100) for epoch in (0, 74, 75, 124, 125, 149)] == pytest.approx(
+        [0.01, 0.01, 0.001, 0.001, 0.0001, 0.0001]
+    )
+    assert (s.lr(7499), s.lr(7500)) == pytest.approx((0.01, 0.001))
+
+
+@pytest.mark.parametrize(
+    ("batch", "reference", "peak"), [(64, 64, 0.01), (512, 64, 0.08), (8, 64, 0.00125), (8, 0, 0.01)]
+)
+def test_the_rate_scales_with_the_global_batch(batch, reference, peak):
+    assert schedule(global_batch=batch, reference_batch=reference).lr(0) == pytest.approx(peak)
+
+
+def test_cosine_starts_at_the_peak_halves_in_the_middle_and_ends_at_zero():
+    s = schedule(schedule="cosine", epochs=10)
+    assert s.lr(0) == pytest.approx(0.01)
+    assert s.lr(500) == pytest.approx(0.005)
+    assert s.lr(250) == pytest.approx(0.005 * (1 + math.sqrt(0.5)))
+    assert s.lr(1000) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_warm_up_is_linear_from_a_hundredth_and_meets_the_schedule():
+    s = schedule(schedule="cosine", epochs=10, warmup_epochs=2.0)
+    assert [s.lr(step) for step in (0, 100, 200)] == pytest.approx([0.0001, 0.01 * (0.01 + 0.99 / 2), 0.01])
+    assert s.lr(600) == pytest.approx(0.005)  # the cosine spans what the warm-up leaves
+
+
+def test_a_milestone_in_mid_epoch_is_exact():
+    s = schedule(steps=3, milestones=(1 / 3,))
+    assert [s.lr(0), s.lr(1)] == pytest.approx([0.01, 0.001])
+
+
+def test_one_group_decays_every_parameter_and_uses_nesterov():
+    module = torch.nn.BatchNorm3d(2)
+    optimizer = build_optimizer(module.parameters(), OptimConfig())
+    (group,) = optimizer.param_groups
+    assert len(group["params"]) == 2
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
+
+
+def test_without_momentum_there_is_no_nesterov():
+    optimizer = build_optimizer(torch.nn.Linear(1, 1).parameters(), OptimConfig(momentum=0.0))
+    assert optimizer.param_groups[0]["nesterov"] is False

@@ -61,3 +61,8 @@ class ModelConfig:
                 "ST-ABN on C3D needs one attention value for each frame, and temporal pooling removes frames. "
                 "Received: backbone=c3d, arch=st_abn, c3d_temporal_pool=True. Fix: set model.c3d_temporal_pool=false."
             )
+        if self.att_stage_init == "copy_stage4" and self.merge == "concat":
+            raise ValueError(
+                "The attention stage cannot start as a copy of stage 4 that takes twice its channels. Received: "
+                "att_stage_init=copy_stage4, merge=concat. Fix: set model.att_stage_init=random, or another merge."
+            )

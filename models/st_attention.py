@@ -49,7 +49,7 @@ class StAttention(nn.Module):
             spatial_override_B1THW: values in [0, 1] to use as Ms.
 
         Returns:
-            Logits B,K; Ms B,1,T,H,W; Mt B,1,T,1,1; both maps at least float32, so that no rounding reaches 0 or 1.
+            Logits B,K; Ms B,1,T,H,W; Mt B,1,T,1,1; both maps at least float32.
 
         Raises:
             ValueError: an override of another shape.
@@ -147,7 +147,7 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _sigmoid(x: Tensor) -> Tensor:
-    # bf16 has 8 bits of precision: its sigmoid is exactly 1 from an input of 6 on, and the gradient of such a frame 0.
+    # In bf16 a sigmoid is exactly 1 from about 6.3 on, and then has no gradient left.
     return torch.sigmoid(x.to(_wide(x.dtype)))
 
 

@@ -1,0 +1,39 @@
+"""Networks whose every weight and statistic matters: nothing left at 0 or 1, where a bug could hide."""
+
+import pytest
+import torch
+from torch import nn
+
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@pytest.fixture
+def randomise():
+    """Draw all batch norm scales, shifts and all biases, and take running statistics from `x`.
+
+    Statistics of the network's own activations keep them in the range of a trained network, so that no sigmoid
+    saturates and no layer drowns another.
+    """
+
+    def apply(module: nn.Module, x: torch.Tensor, seed: int = 0) -> nn.Module:
+        draw = torch.Generator().manual_seed(seed)
+
+        def uniform(tensor: torch.Tensor, low: float, high: float) -> torch.Tensor:
+            return torch.rand(tensor.shape, generator=draw, dtype=tensor.dtype) * (high - low) + low
+
+        norms = [layer for layer in module.modules() if isinstance(layer, NORMS)]
+        with torch.no_grad():
+            for layer in module.modules():
+                if isinstance(layer, NORMS):
+                    layer.weight.copy_(uniform(layer.weight, 0.5, 1.5))
+                    layer.bias.copy_(uniform(layer.bias, -0.3, 0.3))
+                elif isinstance(layer, nn.Linear | nn.Conv3d) and layer.bias is not None:
+                    layer.bias.copy_(uniform(layer.bias, -0.3, 0.3))
+            for norm in norms:
+                norm.momentum = 1.0
+            module.train()(x)
+            for norm in norms:
+                norm.momentum = 0.1
+        return module
+
+    return apply

@@ -7,6 +7,15 @@ from torch import nn
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small tensors lose more to threads waiting for each other than they gain: five times on two busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def randomise():
     """Draw all batch norm scales, shifts and all biases, and take running statistics from `x`.

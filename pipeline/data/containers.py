@@ -21,7 +21,9 @@ class Container:
 
     kind: Kind
     missing: str = ""
-    """Empty when the file is as long as it declares, otherwise what is not there."""
+    """What the container declares and the file ends before; empty when nothing is known to be missing."""
+    sized: bool = False
+    """The container declares its size, so that an empty `missing` means a whole file."""
 
 
 def inspect(file: IO[bytes]) -> Container:
@@ -34,11 +36,12 @@ def inspect(file: IO[bytes]) -> Container:
     file.seek(0)
     head = file.read(12)
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return Container("avi", _riff_missing(file, size))
+        return Container("avi", _riff_missing(file, size), sized=True)
     if head[:4] == b"\x1aE\xdf\xa3":
-        return Container("matroska", _ebml_missing(file, size))
+        missing = _ebml_missing(file, size)
+        return Container("matroska", missing or "", sized=missing is not None)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return Container("mp4", _boxes_missing(file, size))
+        return Container("mp4", _boxes_missing(file, size), sized=True)
     return Container("other")
 
 
@@ -73,8 +76,8 @@ def _boxes_missing(file: IO[bytes], size: int) -> str:
     return "" if b"moov" in names else "the index (moov box)"
 
 
-def _ebml_missing(file: IO[bytes], size: int) -> str:
-    file.seek(0)
+def _ebml_missing(file: IO[bytes], size: int) -> str | None:
+    """Return what the segment lacks, or None where it leaves its size open."""
     position = 0
     while position < size:
         file.seek(position)
@@ -82,21 +85,21 @@ def _ebml_missing(file: IO[bytes], size: int) -> str:
         if name == _SEGMENT and length == _UNKNOWN_SIZE:
             return _clusters_missing(file, size, start)
         if length == _UNKNOWN_SIZE:
-            return ""
+            return None
         position = start + length
     return "" if position <= size else f"{position - size} of the {position} bytes that the segment declares"
 
 
-def _clusters_missing(file: IO[bytes], size: int, position: int) -> str:
+def _clusters_missing(file: IO[bytes], size: int, position: int) -> str | None:
     while position < size:
         file.seek(position)
         name, length, start = _element(file)
         if length == _UNKNOWN_SIZE:
-            return ""  # a live stream: only its timestamps can tell
+            break  # a live stream: only its timestamps can tell
         position = start + length
         if position > size and name == _CLUSTER:
             return f"{position - size} bytes of the last cluster"
-    return ""
+    return None
 
 
 def _element(file: IO[bytes]) -> tuple[int, int, int]:

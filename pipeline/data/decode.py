@@ -4,8 +4,10 @@ Frame i of everything here is frame i of PyAV. Why which decoder is used where: 
 Legend: V video frame, H height, W width, C channel (RGB).
 """
 
+import functools
 import io
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Generic, TypeVar
@@ -14,10 +16,10 @@ import av
 import decord
 import numpy as np
 import numpy.typing as npt
-from decord._ffi.base import DECORDError
+from decord._ffi.base import DECORDError, DECORDLimitReachedError
 
 from pipeline.core import storage
-from pipeline.data.containers import Kind, inspect
+from pipeline.data.containers import Container, Kind, inspect
 
 EMPTY = "empty"
 """Zero bytes, or a frame folder without frames."""
@@ -102,6 +104,8 @@ class Probe:
     """Length of the video stream; 0 where the container does not say."""
     bits: int
     """Of a colour component."""
+    whole: bool
+    """The file is as long as its container declares; False also where that is unknown."""
 
 
 def fetch(uri: str) -> Media:
@@ -129,22 +133,33 @@ def decode_video(source: str | bytes, frames: Sequence[int] | None = None) -> De
         raise DecodeError(MISSING, "there is no such file")
     media = fetch(source) if isinstance(source, str) else source
     facts = probe(media)
-    reading = read_frames(media, facts, list) if frames is None else _read_some(media, facts, sorted(set(frames)))
+    wanted = range(facts.packets) if frames is None else sorted(set(frames))
+    if frames is not None and not (wanted and 0 <= wanted[0] <= wanted[-1] < facts.packets):
+        raise IndexError(f"frames {list(frames)} of a video of {facts.packets}")
+    pick = list if frames is None else functools.partial(_pick, wanted)
+    reading: Reading[list[Frame]] = read_frames(media, facts, pick)
+    if frames is not None and len(reading.value) < len(wanted):
+        raise IndexError(f"frame {wanted[len(reading.value)]} of a video whose packets give fewer frames")
     if not reading.value:
-        raise (
-            DecodeError(DECODE_ERROR, "no frame came out of it") if frames is None else IndexError("no frame asked for")
-        )
-    order = range(len(reading.value)) if frames is None else np.searchsorted(sorted(set(frames)), frames)
-    frames_VHWC = np.stack([reading.value[i] for i in order])
+        raise DecodeError(DECODE_ERROR, "no frame came out of it")
+    order = range(len(reading.value)) if frames is None else [wanted.index(index) for index in frames]
+    frames_VHWC = np.stack([reading.value[place] for place in order])
     _, height, width, _ = frames_VHWC.shape
     return DecodedVideo(frames_VHWC, facts.fps, height, width, reading.decoder)
+
+
+def _pick(wanted: Sequence[int], frames: Iterator[Frame]) -> list[Frame]:
+    """Keep the frames at sorted indices and stop after the last; seeking would be faster and, in decord, inexact."""
+    chosen = set(wanted)
+    return [frame_HWC for index, frame_HWC in enumerate(itertools.islice(frames, wanted[-1] + 1)) if index in chosen]
 
 
 def probe(media: Media) -> Probe:
     """Read the container: its length against its own declaration, its video stream, its packets. Decodes nothing.
 
     Raises:
-        DecodeError: empty, truncated, not_a_video, no_video_stream, or decode_error (known container, unreadable).
+        DecodeError: empty, truncated, not_a_video, no_video_stream, or decode_error (a known container that cannot be
+            opened, or that is whole and yet lacks frames).
     """
     with open_media(media) as file:
         if not file.read(1):
@@ -152,14 +167,18 @@ def probe(media: Media) -> Probe:
         container = inspect(file)
     if container.missing:
         raise DecodeError(TRUNCATED, f"the file lacks {container.missing}")
+    unknown = NOT_A_VIDEO if container.kind == "other" else DECODE_ERROR
     try:
         with open_media(media) as file, av.open(file, metadata_errors="ignore") as opened:
+            if not opened.streams:
+                raise DecodeError(unknown, "it has no stream at all")
             stream = _video_stream(opened)
-            packets = sum(1 for packet in opened.demux(stream) if packet.size and not packet.is_discard)
-            return _probe_of(opened, stream, container.kind, packets)
+            packets, span_s = _count_packets(opened, stream)
+            facts = _probe_of(opened, stream, container, packets)
     except av.FFmpegError as error:
-        reason = NOT_A_VIDEO if container.kind == "other" else DECODE_ERROR
-        raise DecodeError(reason, f"it cannot be opened: {error.strerror}") from error
+        raise DecodeError(unknown, f"it cannot be opened: {error.strerror}") from error
+    _check_length(facts, packets, span_s)
+    return facts
 
 
 def _video_stream(opened: Any) -> Any:
@@ -169,12 +188,23 @@ def _video_stream(opened: Any) -> Any:
             stream.thread_count = 1
             return stream
     kinds = sorted({stream.type for stream in opened.streams})
-    if "audio" in kinds or "video" in kinds:
-        raise DecodeError(NO_VIDEO_STREAM, f"its streams are {', '.join(kinds)}")
-    raise DecodeError(NOT_A_VIDEO, f"it has no audio or video stream ({', '.join(kinds) or 'no stream at all'})")
+    raise DecodeError(NO_VIDEO_STREAM, f"its streams: {', '.join(kinds) or 'none'}")
 
 
-def _probe_of(opened: Any, stream: Any, kind: Kind, packets: int) -> Probe:
+def _count_packets(opened: Any, stream: Any) -> tuple[int, float]:
+    """Return how many encoded frames are in the file, and the seconds that they span."""
+    count, first_s, end_s = 0, math.inf, 0.0
+    for packet in opened.demux(stream):
+        if packet.size and not packet.is_discard:
+            count += 1
+            stamp = packet.dts if packet.pts is None else packet.pts
+            if stamp is not None:
+                first_s = min(first_s, float(stamp * packet.time_base))
+                end_s = max(end_s, float((stamp + (packet.duration or 0)) * packet.time_base))
+    return count, max(0.0, end_s - first_s)
+
+
+def _probe_of(opened: Any, stream: Any, container: Container, packets: int) -> Probe:
     declared_s = 0.0
     if stream.duration and stream.time_base:
         declared_s = float(stream.duration * stream.time_base)
@@ -187,7 +217,8 @@ def _probe_of(opened: Any, stream: Any, kind: Kind, packets: int) -> Probe:
     fps = float(rate) if rate else (packets / declared_s if declared_s else 0.0)
     components = stream.codec_context.format.components if stream.codec_context.format else ()
     bits = max((component.bits for component in components), default=8)
-    return Probe(kind, fps, packets, stream.frames if kind == "avi" else 0, declared_s, bits)
+    declared_frames = stream.frames if container.kind == "avi" else 0
+    return Probe(container.kind, fps, packets, declared_frames, declared_s, bits, container.sized)
 
 
 def _clock_s(text: str) -> float:
@@ -232,24 +263,6 @@ def read_frames(
     return Reading(use(pyav_frames(media, facts)), PYAV, note)
 
 
-def _read_some(media: Media, facts: Probe, indices: list[int]) -> Reading[list[Frame]]:
-    """Return the frames at sorted distinct `indices`."""
-    if indices and not 0 <= indices[0] <= indices[-1] < facts.packets:
-        raise IndexError(f"frames {indices[0]} to {indices[-1]} of a video of {facts.packets}")
-    note = ""
-    if _decord_is_exact(facts):
-        try:
-            return Reading(list(decord_frames(media, facts, indices)), DECORD)
-        except _DecordError as fault:
-            note = str(fault)
-    wanted = set(indices)
-    frames = itertools.islice(pyav_frames(media, facts), max(indices, default=-1) + 1)
-    found = [frame_HWC for index, frame_HWC in enumerate(frames) if index in wanted]
-    if len(found) < len(indices):
-        raise IndexError(f"frame {indices[len(found)]} of a video whose decoder gives fewer")
-    return Reading(found, PYAV, note)
-
-
 def _decord_is_exact(facts: Probe) -> bool:
     """False for AVI (no timestamps: decord's are off by one with B-frames, at random) and for more than 8 bits."""
     return facts.kind != "avi" and facts.bits == 8
@@ -259,52 +272,52 @@ class _DecordError(Exception):
     """Decord failed or disagreed where PyAV may succeed."""
 
 
-def decord_frames(media: Media, facts: Probe, indices: Sequence[int] | None = None) -> Iterator[Frame]:
-    """Yield the upright RGB frames at sorted distinct `indices` (None: all) from decord, opened and closed here."""
+def decord_frames(media: Media, facts: Probe) -> Iterator[Frame]:
+    """Yield every upright RGB frame from decord, first to last: its seeks miss in some H.265 and open-GOP files."""
     try:
         with open_media(media) as file:
             # Other thread counts than 1 and 2 fail on VP9. Any frame that decord would patch over with its neighbour
             # (its fault tolerance, unlimited by default) is a fault.
             reader = decord.VideoReader(media if isinstance(media, str) else file, num_threads=1, fault_tol=1e-9)
-        if len(reader) != facts.packets:
-            raise _DecordError(f"decord counts {len(reader)} frames, PyAV {facts.packets}")
-        chosen = range(len(reader)) if indices is None else indices
-        for chunk in _chunks(chosen):
-            if chunk == [len(reader) - 1] and len(reader) > 1:
-                yield reader.get_batch([len(reader) - 2, *chunk]).asnumpy()[1]  # never a lone last frame
+        count = len(reader)
+        if count != facts.packets:
+            raise _DecordError(f"decord counts {count} frames, PyAV {facts.packets}")
+        for start in range(0, count, CHUNK):
+            if start == count - 1 and start > 0:
+                yield reader.get_batch([start - 1, start]).asnumpy()[1]  # a lone last frame is the wrong one at times
             else:
-                yield from reader.get_batch(chunk).asnumpy()
-    except (DECORDError, RuntimeError, AssertionError) as error:
+                yield from reader.get_batch(range(start, min(start + CHUNK, count))).asnumpy()
+    except (DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError) as error:
         raise _DecordError(f"decord failed ({type(error).__name__})") from error
-
-
-def _chunks(indices: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(indices), CHUNK):
-        yield list(indices[start : start + CHUNK])
 
 
 def pyav_frames(media: Media, facts: Probe) -> Iterator[Frame]:
     """Yield every upright RGB frame from PyAV and, after the last, check the length against the container's word.
 
     Raises:
-        DecodeError: decode_error, or truncated when frames that the container declares do not come.
+        DecodeError: decode_error; truncated when the file may end early and frames that it declares do not come.
     """
-    count, first_s, last_s, size = 0, None, 0.0, (0, 0)
+    count, first_s, end_s = 0, 0.0, 0.0
     try:
         with open_media(media) as file, av.open(file, metadata_errors="ignore") as opened:
             for frame in opened.decode(_video_stream(opened)):
                 if frame.is_corrupt:
                     raise DecodeError(DECODE_ERROR, f"the decoder marks frame {count} as damaged")
-                if count and (frame.height, frame.width) != size:
-                    raise DecodeError(DECODE_ERROR, f"the picture changes its size at frame {count}")
-                size = (frame.height, frame.width)
-                last_s = frame.time if frame.time is not None else last_s
-                first_s = last_s if first_s is None else first_s
+                shown_s = end_s if frame.time is None else frame.time
+                first_s = first_s if count else shown_s
+                end_s = shown_s + _length_s(frame, facts)
                 count += 1
                 yield _upright(frame)
     except av.FFmpegError as error:
         raise DecodeError(DECODE_ERROR, f"PyAV failed at frame {count}: {error.strerror}") from error
-    _check_length(facts, count, last_s - (first_s or 0.0))
+    _check_length(facts, count, end_s - first_s)
+
+
+def _length_s(frame: Any, facts: Probe) -> float:
+    """Return how long a frame is shown; the average where it does not say."""
+    if frame.duration and frame.time_base:
+        return float(frame.duration * frame.time_base)
+    return 1 / facts.fps if facts.fps else 0.0
 
 
 def _upright(frame: Any) -> Frame:
@@ -314,19 +327,19 @@ def _upright(frame: Any) -> Frame:
 
 
 def _check_length(facts: Probe, count: int, span_s: float) -> None:
-    """Raise DecodeError when clearly fewer frames came than the container declares.
+    """Raise DecodeError when fewer frames came than the container declares.
 
-    Tolerance: three frames or 5 %, whichever is more. Codecs merge and drop a frame at either end in sound files, and
-    the last frame's length is rarely stored. What is cut off below that, `containers.inspect` sees by the byte.
+    Two frames or 2 %, whichever is more, may be missing: encoders merge and drop frames at the ends of sound files. A
+    file that is whole by its sizes has lost its frames to damage inside, any other has probably lost its end.
     """
-    if count < facts.declared_frames - max(3.0, 0.05 * facts.declared_frames):
-        raise DecodeError(TRUNCATED, f"{count} of the {facts.declared_frames} frames that the header declares")
-    if facts.declared_s and facts.fps and count:
-        lacking_s = facts.declared_s - (span_s + 1 / facts.fps)
-        if lacking_s > max(3 / facts.fps, 0.05 * facts.declared_s):
-            raise DecodeError(
-                TRUNCATED, f"its frames end {lacking_s:.2f} s before the {facts.declared_s:.2f} s declared"
-            )
+    reason = DECODE_ERROR if facts.whole else TRUNCATED
+    if count < facts.declared_frames - max(2.0, 0.02 * facts.declared_frames):
+        raise DecodeError(reason, f"{count} of the {facts.declared_frames} frames that the header declares")
+    if facts.declared_s and facts.fps:
+        lacking_s = facts.declared_s - span_s
+        # A millisecond more, since Matroska rounds its times to one.
+        if lacking_s > max(2 / facts.fps, 0.02 * facts.declared_s) + 1e-3:
+            raise DecodeError(reason, f"its frames end {lacking_s:.2f} s before the {facts.declared_s:.2f} s declared")
 
 
 def _agreeing(frames: Iterator[Frame], reference: Iterator[Frame]) -> Iterator[Frame]:

@@ -19,8 +19,6 @@ from pipeline.data.decode import DECODE_ERROR, TIMEOUT, DecodeError
 
 R = TypeVar("R")
 
-_ORPHAN_GRACE_S = 10.0
-"""How long after the limit a child whose parent died before it could kill it ends itself."""
 _START_LIMIT_S = 120.0
 
 
@@ -30,11 +28,13 @@ class Guard:
     Args:
         limit_s: seconds a call may take before the child is killed.
         recycle_after: calls after which the child is replaced.
+        orphan_grace_s: how long after the limit a child ends itself whose parent died before it could end it.
     """
 
-    def __init__(self, limit_s: float, recycle_after: int = 500) -> None:
+    def __init__(self, limit_s: float, recycle_after: int = 500, orphan_grace_s: float = 10.0) -> None:
         self.limit_s = limit_s
         self._recycle_after = recycle_after
+        self._orphan_grace_s = orphan_grace_s
         self._child: _Child | None = None
 
     def __enter__(self) -> "Guard":
@@ -64,7 +64,7 @@ class Guard:
         timer = threading.Timer(self.limit_s, child.kill_late)
         timer.start()
         try:
-            child.pipe.send((self.limit_s + _ORPHAN_GRACE_S, function, arguments))
+            child.pipe.send((self.limit_s + self._orphan_grace_s, function, arguments))
             returned, value = child.pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise self._post_mortem(child) from error

@@ -1,38 +1,29 @@
 """Turn a listing into a prepared data set: plan shards, do the stale ones, reconcile, publish the manifest last.
 
 Shard k holds the k-th run of `shard_videos` listed videos, so the work, its order and its bytes depend on the listing
-and the sources alone. A shard is a file named by its content and a sidecar (`shards/00042.json`) with its catalog rows;
-the sidecar comes second and makes the shard count. Whatever is killed, the next run finds whole shards or none.
+and the sources alone. A sidecar makes a shard count: whatever is killed, the next run finds whole shards or none.
 """
 
-import functools
-import importlib.metadata
 import json
 import posixpath
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pipeline.core import storage
-from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data import catalog, decode
-from pipeline.data.catalog import QUARANTINED, READABLE, CatalogRow, Counts
+from pipeline.data.catalog import QUARANTINED, CatalogRow, Counts
 from pipeline.data.guard import Guard
-from pipeline.data.ingest import IngestConfig, Ingested, fingerprint, ingest
+from pipeline.data.ingest import IngestConfig
 from pipeline.data.prepared import CATALOG, FORMAT, MANIFEST, QUARANTINE, SHARDS
-from pipeline.data.records import EncodedVideo, Listing, VideoRecord
-from pipeline.data.shards import write_shard
+from pipeline.data.records import Listing
+from pipeline.data.shard_task import ABSENT, ShardTask, Tally, prepare_shard
 
-ABSENT = (-1, -1)
-"""Signature of a source that is not there."""
 _ABANDONED_S = 3600.0
 """Age at which a temporary file has no writer any more."""
 _PARALLEL_READS = 16
-_SPOOL = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,36 +50,9 @@ class PrepareConfig:
             raise UserError(problem("The preparation is impossible", got=self, allowed=allowed, fix=fix))
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """One unit of work: some listed videos into one shard."""
-
-    index: int
-    root: str
-    """Of the prepared data set."""
-    source_root: str
-    records: tuple[VideoRecord, ...]
-    signatures: tuple[tuple[int, int], ...]
-    """(size, mtime in ns) of each source before the work began, or ABSENT."""
-    ingest: IngestConfig
-    limit_s: float
-    verify: bool = False
-    """There is a shard already; redo it only if it or a source is not what it was."""
-
-    @property
-    def key(self) -> str:
-        """Digest of what determines the shard apart from the sources' content."""
-        return storage.sha256_json([FORMAT, to_dict(self.ingest), [asdict(record) for record in self.records]])
-
-    @property
-    def sidecar(self) -> str:
-        """URI of the shard's sidecar."""
-        return storage.join(self.root, SHARDS, f"{self.index:05d}.json")
-
-
-Tick = Callable[[int, int, int], None]
-"""Called after every video with (shard, videos done in it, quarantined in it)."""
-Engine = Callable[[Sequence[ShardTask], Tick], None]
+Tell = Callable[[int, int], None]
+"""Called now and then with (videos done, quarantined) in all."""
+Engine = Callable[[Sequence[ShardTask], Tell], None]
 """Does all tasks by `prepare_shard`, anywhere, in any order."""
 
 
@@ -107,8 +71,17 @@ class Report:
     """False when even the manifest was already right: nothing was touched."""
 
 
-def prepare(listing: Listing, root: str, config: PrepareConfig, engine: Engine, tick: Tick) -> Report:
+def prepare(
+    listing: Listing, root: str, config: PrepareConfig, engine: Engine, tell_of: Callable[[int], Tell] | None = None
+) -> Report:
     """Bring the prepared data set at `root` up to date with `listing`; does nothing where nothing changed.
+
+    Args:
+        listing: what the official files list.
+        root: path or URI of the prepared data set; one preparation at a time writes there.
+        config: what is prepared.
+        engine: `in_process`, or `prepare_ray.on_ray()`.
+        tell_of: makes the receiver of progress from the number of videos that there are to do.
 
     Raises:
         UserError: no videos, ids that occur twice, or files that are not there (without `quarantine_missing`).
@@ -118,10 +91,13 @@ def prepare(listing: Listing, root: str, config: PrepareConfig, engine: Engine, 
     if not config.quarantine_missing:
         _refuse_missing(tasks)
     storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
-    stale = _stale(tasks, root, config)
+    shards = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
+    before = _sidecars(tasks, shards)
+    stale = _stale(tasks, before, shards, config)
     if stale:
-        engine(stale, tick)
-    return _publish(listing, tasks, stale, root, config)
+        videos = sum(len(task.records) for task in stale)
+        engine(stale, tell_of(videos) if tell_of else lambda *_: None)
+    return _publish(listing, tasks, before, root, config)
 
 
 def plan(listing: Listing, root: str, config: PrepareConfig) -> tuple[ShardTask, ...]:
@@ -177,13 +153,16 @@ def _refuse_missing(tasks: Sequence[ShardTask]) -> None:
         )
 
 
-def _stale(tasks: Sequence[ShardTask], root: str, config: PrepareConfig) -> tuple[ShardTask, ...]:
+def _stale(
+    tasks: Sequence[ShardTask],
+    sidecars: Sequence[dict[str, Any] | None],
+    sizes: dict[str, int],
+    config: PrepareConfig,
+) -> tuple[ShardTask, ...]:
     """Return the tasks that have work to do; with `verify` all of them, marked as such where a shard is there."""
-    sizes = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
     stale = []
-    for task, sidecar in zip(tasks, _sidecars(tasks, sizes), strict=True):
-        current = sidecar is not None and _is_current(task, sidecar, sizes, config.retry)
-        if not current:
+    for task, sidecar in zip(tasks, sidecars, strict=True):
+        if sidecar is None or not _is_current(task, sidecar, sizes, config.retry):
             stale.append(task)
         elif config.verify:
             stale.append(replace(task, verify=True))
@@ -215,87 +194,12 @@ def _is_current(task: ShardTask, sidecar: dict[str, Any], sizes: dict[str, int],
     )
 
 
-def prepare_shard(task: ShardTask, guard: Guard, tick: Tick) -> None:
-    """Do one task: every video through the guard, the shard, then its sidecar."""
-    if task.verify and _verified(task, guard):
-        tick(task.index, len(task.records), 0)
-        return
-    rows: list[CatalogRow] = []
-    with tempfile.SpooledTemporaryFile(_SPOOL) as file:
-        write_shard(file, _encoded(task, guard, tick, rows))
-        size = file.tell()
-        file.seek(0)
-        sha256 = storage.sha256_of(file)
-        path = f"{SHARDS}/{task.index:05d}-{sha256[:12]}.arrow"
-        file.seek(0)
-        with storage.publish(storage.join(task.root, path)) as target:
-            shutil.copyfileobj(file, target)
-    rows = [replace(row, shard=path) if row.status == READABLE else row for row in rows]
-    value = {
-        "key": task.key,
-        "signatures": task.signatures,
-        "shard": {"path": path, "sha256": sha256, "bytes": size, "videos": sum(r.status == READABLE for r in rows)},
-        "rows": [asdict(row) for row in rows],
-        "made_with": versions(),
-    }
-    storage.write_json(task.sidecar, value)
-
-
-def _encoded(task: ShardTask, guard: Guard, tick: Tick, rows: list[CatalogRow]) -> Iterator[EncodedVideo]:
-    """Yield the readable videos of a task and append a catalog row for every one of its videos."""
-    place = 0
-    for record in task.records:
-        done = _guarded(storage.join(task.source_root, record.path), task.ingest, guard)
-        facts = {k: getattr(done, k) for k in _FACTS}
-        status = QUARANTINED if done.reason else READABLE
-        row = CatalogRow(
-            **asdict(record),
-            status=status,
-            **facts,
-            frames=len(done.jpeg_V),
-            bytes=done.source_bytes,
-            row=-1 if done.reason else place,
-        )
-        rows.append(row)
-        if not done.reason:
-            place += 1
-            jpeg_V = tuple(memoryview(jpeg) for jpeg in done.jpeg_V)
-            yield EncodedVideo(record.id, record.label, done.fps, done.height, done.width, jpeg_V)
-        tick(task.index, len(rows), len(rows) - place)
-
-
-_FACTS = ("reason", "detail", "note", "fps", "width", "height", "source_width", "source_height", "sha256", "decoder")
-
-
-def _guarded(uri: str, config: IngestConfig, guard: Guard) -> Ingested:
-    try:
-        return guard.call(ingest, uri, config)
-    except decode.DecodeError as error:
-        return Ingested(reason=error.reason, detail=error.detail)
-
-
-def _verified(task: ShardTask, guard: Guard) -> bool:
-    """True when the shard and every source still have the content that the sidecar recorded."""
-    sidecar = storage.read_json(task.sidecar)
-    shard = storage.join(task.root, sidecar["shard"]["path"])
-    if not storage.exists(shard) or storage.sha256_file(shard) != sidecar["shard"]["sha256"]:
-        return False
-    try:
-        found = [guard.call(fingerprint, storage.join(task.source_root, record.path)) for record in task.records]
-    except decode.DecodeError:
-        return False
-    return found == [row["sha256"] for row in sidecar["rows"]]
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Return the versions of what determines pixels and bytes."""
-    names = ("av", "decord", "numpy", "opencv-contrib-python-headless", "pyarrow")
-    return {name: importlib.metadata.version(name) for name in names}
-
-
 def _publish(
-    listing: Listing, tasks: Sequence[ShardTask], done: Sequence[ShardTask], root: str, config: PrepareConfig
+    listing: Listing,
+    tasks: Sequence[ShardTask],
+    before: Sequence[dict[str, Any] | None],
+    root: str,
+    config: PrepareConfig,
 ) -> Report:
     """Join the sidecars to catalog, quarantine and manifest, reconcile, publish, delete what nothing refers to."""
     names = [entry.base_name for entry in storage.list_files(storage.join(root, SHARDS))]
@@ -326,8 +230,8 @@ def _publish(
     ]
     _prune(root, names, tasks, sidecars)
     noted = tuple(row for row in rows if row.note)
-    kept = len(tasks) - len(done)
-    return Report(counts, quarantined, noted, identity.digest, len(done), kept, bool(done) or any(written))
+    done = sum(sidecar != earlier for sidecar, earlier in zip(sidecars, before, strict=True))
+    return Report(counts, quarantined, noted, identity.digest, done, len(tasks) - done, done > 0 or any(written))
 
 
 def _distinct(values: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -343,8 +247,14 @@ def _prune(root: str, names: Iterable[str], tasks: Sequence[ShardTask], sidecars
             storage.delete(storage.join(root, SHARDS, name))
 
 
-def in_process(tasks: Sequence[ShardTask], tick: Tick) -> None:
+def in_process(tasks: Sequence[ShardTask], tell: Tell) -> None:
     """The engine without Ray: one task after the other, each video still in the guard's child."""
+    tally = Tally()
+
+    def tick(shard: int, done: int, quarantined: int) -> None:
+        tally.add(shard, done, quarantined)
+        tell(*tally.totals())
+
     with Guard(tasks[0].limit_s) as guard:
         for task in tasks:
             prepare_shard(task, guard, tick)

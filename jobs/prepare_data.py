@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Prepare a video data set: decode every listed video once, store its frames in shards, quarantine what is unreadable.
+
+    python jobs/prepare_data.py --name ssv2 --source /videos/ssv2 --out s3://bucket/ssv2
+    ray job submit --working-dir . -- jobs/prepare_data.py (the same arguments)
+
+Run it again after anything - new videos, a kill, a lost node - and it does what is left, to the same bytes.
+
+Exit status: 0 prepared; 1 an unexpected error; 2 the request is wrong (the message says how to mend it);
+3 prepared, but more videos are quarantined than --allow-quarantine permits.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pipeline.core import ray_session, storage
+from pipeline.core.errors import UserError, problem
+from pipeline.data import decode
+from pipeline.data.ingest import IngestConfig
+from pipeline.data.prepare import PrepareConfig, Tell, prepare
+from pipeline.data.prepare_ray import on_ray
+from pipeline.data.progress import Progress, summary
+from pipeline.data.shard_task import ShardTask
+from pipeline.data.shards import Codec
+from pipeline.data.sources import LOADERS, load_listing
+
+TOO_MANY_QUARANTINED = 3
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_argument_group("what")
+    what.add_argument("--name", required=True, choices=sorted(LOADERS), help="the data set")
+    what.add_argument("--source", required=True, help="path or URI of its videos")
+    what.add_argument("--out", required=True, help="path or URI of the prepared data set; every node must reach it")
+    what.add_argument("--metadata", help="folder of the official files, when they are not beside the videos")
+    how = parser.add_argument_group("how")
+    how.add_argument("--short-side", type=int, default=256, help="pixels; smaller videos keep their size (256)")
+    how.add_argument("--quality", type=int, default=95, help="JPEG quality (95: 41 dB and more)")
+    how.add_argument("--min-frames", type=int, default=2, help="videos with fewer are quarantined (2)")
+    how.add_argument("--shard-videos", type=int, default=64, help="listed videos of a shard and of a task (64)")
+    how.add_argument("--limit-s", type=float, default=120.0, help="seconds after which a decoder is killed (120)")
+    how.add_argument("--one-decoder", action="store_true", help="skip PyAV's second opinion on decord's pixels")
+    how.add_argument("--cpus", type=float, default=1.0, help="logical CPUs of a task; fractions run more of them (1)")
+    bad = parser.add_argument_group("what to do about trouble")
+    bad.add_argument("--quarantine-missing", action="store_true", help="record absent files instead of refusing")
+    bad.add_argument(
+        "--allow-quarantine", default="0", help="quarantined videos that are fine: 12, or a share 0.001 (0)"
+    )
+    bad.add_argument("--retry", nargs="+", default=[], choices=decode.REASONS, help="try videos of these reasons again")
+    bad.add_argument("--verify", action="store_true", help="hash every source and shard again, redo what differs")
+    return parser.parse_args(argv)
+
+
+def allowed_of(text: str, listed: int) -> int:
+    """Return how many quarantined videos `--allow-quarantine` permits.
+
+    Raises:
+        UserError: neither a count nor a share.
+    """
+    try:
+        allowed = round(float(text) * listed) if "." in text else int(text)
+    except ValueError:
+        allowed = -1
+    if not 0 <= allowed <= listed:
+        fix = "write 12 for twelve videos, 0.001 for one in a thousand"
+        what = "--allow-quarantine cannot be read"
+        raise UserError(problem(what, got=text, allowed="a count, or a share with a point", fix=fix))
+    return allowed
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, print the summary, and return the exit status."""
+    listing = load_listing(args.name, args.source, metadata=args.metadata)
+    allowed = allowed_of(args.allow_quarantine, len(listing.records))
+    codec, compare = Codec(quality=args.quality), not args.one_decoder
+    config = PrepareConfig(
+        ingest=IngestConfig(codec=codec, short_side=args.short_side, min_frames=args.min_frames, compare=compare),
+        shard_videos=args.shard_videos,
+        limit_s=args.limit_s,
+        quarantine_missing=args.quarantine_missing,
+        verify=args.verify,
+        retry=tuple(args.retry),
+    )
+
+    def engine(tasks: Sequence[ShardTask], tell: Tell) -> None:
+        ray_session.connect(args.cpus)  # only now: a run without work needs no cluster
+        on_ray(args.cpus)(tasks, tell)
+
+    print(f"{listing.name}: {len(listing.records):,} videos listed", flush=True)
+    report = prepare(listing, args.out, config, engine, lambda total: Progress(total, _say))
+    print(summary(report, storage.absolute(args.out)), flush=True)
+    if report.counts.quarantined > allowed:
+        print(
+            f"exit status {TOO_MANY_QUARANTINED}: at most {allowed:,} quarantined videos are allowed", file=sys.stderr
+        )
+        return TOO_MANY_QUARANTINED
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job and turn a user's error into a message."""
+    try:
+        return run(arguments(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

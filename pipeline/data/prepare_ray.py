@@ -1,0 +1,97 @@
+"""The preparation on Ray Data: one task a shard, on as many nodes as the cluster has.
+
+Order needs no care here: a shard's place, name and bytes follow from the plan, and the manifest is joined from the
+sidecars in listed order, so it does not matter which task ends first.
+"""
+
+import functools
+import pickle
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+
+from pipeline.core.errors import UserError, problem
+from pipeline.data.guard import Guard
+from pipeline.data.prepare import Engine, Tell
+from pipeline.data.shard_task import ShardTask, Tally, prepare_shard
+
+_POLL_S = 2.0
+
+
+def on_ray(cpus: float = 1.0) -> Engine:
+    """Return the engine that runs on the Ray cluster this process is connected to.
+
+    Args:
+        cpus: logical CPUs of a task; a task keeps about one core busy. Fractions let small clusters run more at a time.
+
+    Raises:
+        UserError: no node of the cluster has that many CPUs, so nothing would ever start.
+    """
+
+    def run(tasks: Sequence[ShardTask], tell: Tell) -> None:
+        largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
+        if not 0 < cpus <= largest:
+            fix = "set --cpus to what one node can give"
+            raise UserError(problem("A task would never start", got=cpus, allowed=f"up to {largest:g} CPUs", fix=fix))
+        tally = ray.remote(num_cpus=0)(Tally).remote()
+        rows = [{"task": pickle.dumps(task)} for task in tasks]
+        with _all_cpus():
+            # One block a task, so that one task does one shard and a lost node costs the shards it was at.
+            dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                _work, num_cpus=cpus, fn_kwargs={"tally": tally}
+            )
+        with _reporting(tally, tell):
+            done = sum(1 for _ in dataset.iter_rows())
+        assert done == len(tasks), "every task gives one row"
+        tell(*ray.get(tally.totals.remote()))
+
+    return run
+
+
+def _work(row: dict[str, Any], tally: Any) -> dict[str, Any]:
+    task: ShardTask = pickle.loads(row["task"])  # noqa: S301 - packed by the driver a moment ago
+    prepare_shard(task, _guard(task.limit_s), lambda *values: tally.add.remote(*values))
+    return {"shard": task.index}
+
+
+@functools.cache
+def _guard(limit_s: float) -> Guard:
+    """The one decoding child of this Ray worker process; it ends by itself when the worker does."""
+    return Guard(limit_s)
+
+
+@contextmanager
+def _all_cpus() -> Iterator[None]:
+    """Let a small cluster use all its CPUs: by default Ray Data reserves half of them for a consumer that has no work.
+
+    A data set copies the context when it is made, so the setting is put back at once.
+    """
+    context = ray.data.DataContext.get_current()
+    before = context.op_resource_reservation_enabled
+    context.op_resource_reservation_enabled = False
+    try:
+        yield
+    finally:
+        context.op_resource_reservation_enabled = before
+
+
+@contextmanager
+def _reporting(tally: Any, tell: Tell) -> Iterator[None]:
+    """Pass the tally's totals on every few seconds while the tasks run."""
+    over = threading.Event()
+
+    def poll() -> None:
+        while not over.wait(_POLL_S):
+            tell(*ray.get(tally.totals.remote()))
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

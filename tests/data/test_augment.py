@@ -240,7 +240,7 @@ def test_crops_of_frames_at_the_short_side_are_slices():
     assert np.array_equal(view_crop(frames, clip, crop=0, crops=1), centre)
     along = [view_crop(frames, clip, crop=c, crops=3) for c in range(3)]
     assert all(np.array_equal(x, frames[:, 4:36, left : left + 32]) for x, left in zip(along, (0, 14, 29), strict=True))
-    five = [frames[:, t : t + 32, l : l + 32] for t, l in [(0, 0), (0, 29), (8, 0), (8, 29), (4, 14)]]
+    five = [frames[:, top : top + 32, left : left + 32] for top, left in [(0, 0), (0, 29), (8, 0), (8, 29), (4, 14)]]
     ten = [view_crop(frames, clip, crop=c, crops=10) for c in range(10)]
     assert all(np.array_equal(x, y) for x, y in zip(ten, five + [y[:, :, ::-1] for y in five], strict=True))
 

@@ -73,10 +73,7 @@ def test_jester_swaps_swipes_and_turns():
         (["spin counter clockwise", "spin clockwise"], (1, 0)),
         (["spin counterclockwise"], (NEVER,)),
         (["put upright", "leftovers", "clockwork", "brightening"], (0, 1, 2, 3)),
-        (
-            ["left to right clockwise", "right to left counter-clockwise", "left to right counter-clockwise"],
-            (1, 0, NEVER),
-        ),
+        (["left clockwise", "right counter-clockwise", "left counter-clockwise"], (1, 0, NEVER)),
         (["pull it right out", "right away right", "right away left"], (0, 2, 1)),
         (["drift leftwards", "drift rightwards"], (1, 0)),
         ([], ()),

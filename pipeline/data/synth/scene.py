@@ -1,0 +1,240 @@
+"""What happens in a synthetic video, as numbers: the only place where a label changes anything.
+
+A label is an action template; objects, colours, backdrop, size, length, camera shake and distractors are drawn without
+looking at it. No single frame says anything about the label, exactly and by construction:
+
+1.  Everything an action can move is a phase on a circle: the object's place (horizontal, vertical; it leaves at one
+    edge and comes in at the other), its angle, the camera's pan (which carries objects round their circles, and an
+    endless backdrop), and the zoom (the backdrop has structure on every scale, new fine structure replacing what grows
+    coarse, so that it looks the same one octave in or out).
+2.  Each phase starts at a value drawn uniformly from its circle, without looking at the label. An action adds to one of
+    them a displacement that depends on the label and on the time; the others hold theirs.
+3.  A uniform phase plus any independent displacement is the same uniform phase. So the state at frame t, for every t
+    (before, during and after the action), has one distribution, whatever the label.
+
+Bounded motions such as covering or growing would break this: an early frame would show where they start. What is left
+is what the codec leaks through the neighbours of a frame; the tests measure that it is nothing a network can use.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.core.errors import UserError, problem
+from pipeline.data.synth.config import SynthConfig
+
+Floats = npt.NDArray[np.float64]
+Moved = Literal["object", "camera", "zoom", "angle", "nothing"]
+
+
+@dataclass(frozen=True)
+class Action:
+    """A class: its template and what it moves in which direction."""
+
+    template: str
+    """With the replaceable words in brackets, as the official files have it."""
+    moved: Moved
+    direction: tuple[int, int] = (0, 0)
+    """Sign of the motion on the screen, x to the right and y downwards; zoom and angle use the first sign alone."""
+
+    @property
+    def text(self) -> str:
+        """The class as the labels file names it."""
+        return self.template.replace("[", "").replace("]", "")
+
+
+ACTIONS = (
+    Action("Pulling [something] from left to right", "object", (1, 0)),
+    Action("Pulling [something] from right to left", "object", (-1, 0)),
+    Action("Moving [something] up", "object", (0, -1)),
+    Action("Moving [something] down", "object", (0, 1)),
+    # The scene moves against the camera.
+    Action("Turning the camera left while filming [something]", "camera", (1, 0)),
+    Action("Turning the camera right while filming [something]", "camera", (-1, 0)),
+    Action("Approaching [something] with your camera", "zoom", (1, 0)),
+    Action("Moving away from [something] with your camera", "zoom", (-1, 0)),
+    Action("Turning [something] clockwise", "angle", (1, 0)),
+    Action("Turning [something] counterclockwise", "angle", (-1, 0)),
+    Action("Turning the camera upwards while filming [something]", "camera", (0, 1)),
+    Action("Turning the camera downwards while filming [something]", "camera", (0, -1)),
+    Action("Holding [something]", "nothing"),
+)
+"""A mirror exchanges left and right, clockwise and counterclockwise; the texts say so, and flips can follow them."""
+
+SHAPES = ("ball", "box", "tile", "star", "cross", "stick")
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (215, 40, 40),
+    "green": (40, 170, 70),
+    "blue": (45, 80, 215),
+    "yellow": (235, 215, 50),
+    "white": (240, 240, 240),
+    "black": (20, 20, 20),
+    "purple": (150, 50, 180),
+    "orange": (240, 140, 30),
+}
+ZOOM_PER_TRAVEL = 2.0
+"""Octaves of zoom for a travel of one frame side."""
+TURN_PER_TRAVEL = 0.8
+"""Turns of the object for a travel of one frame side."""
+WRAP_MARGIN = 0.5
+"""How far beyond the edge an object's centre goes before it comes in at the other side, in radii."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object and its way through the video, in pixels from the frame's top left corner, before wrapping round."""
+
+    shape: str
+    colour: str
+    radius: float
+    centre_V2: Floats
+    angle_V: Floats
+    """Radians, clockwise on the screen."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that is needed to draw a video. V frames; x to the right, y downwards, pixels."""
+
+    label: int
+    """Index into ACTIONS."""
+    seed: tuple[int, int]
+    height: int
+    width: int
+    fps: int
+    active_V: npt.NDArray[np.bool_]
+    """True strictly between the two rests; nowhere in a video whose action is to hold still."""
+    things: tuple[Thing, ...]
+    """Distractors first; the last is the object that the label speaks of."""
+    shift_V2: Floats
+    """Displacement of the backdrop by panning and shaking."""
+    zoom_V: Floats
+    """Magnification of the backdrop, octaves."""
+    backdrop: tuple[int, int, int]
+    """Mean colour."""
+    clutter: float
+
+    @property
+    def frames(self) -> int:
+        """V."""
+        return len(self.active_V)
+
+    def wrapped(self, thing: Thing) -> Floats:
+        """Centres (V, 2) of `thing` brought round to the frame: at most half a radius outside it."""
+        margin = WRAP_MARGIN * thing.radius
+        period_2 = _periods(np.array([thing.radius]), self.width, self.height)[0]
+        wrapped: Floats = (thing.centre_V2 + margin) % period_2 - margin
+        return wrapped
+
+
+def used_actions(config: SynthConfig) -> tuple[Action, ...]:
+    """The actions of a data set, by label.
+
+    Raises:
+        UserError: more classes than there are actions.
+    """
+    if config.classes > len(ACTIONS):
+        raise UserError(
+            problem(
+                "The synthetic data set has not that many classes",
+                got=config.classes,
+                allowed=f"2 to {len(ACTIONS)}",
+                fix="lower classes",
+            )
+        )
+    return ACTIONS[: config.classes]
+
+
+def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
+    """Draw the scene of one video; the same arguments give the same scene on every machine.
+
+    Args:
+        config: the dials.
+        label: index into ACTIONS.
+        seed: of the data set, and of the video in it.
+    """
+    rng = np.random.default_rng(seed)
+    width, height = int(rng.choice(config.widths)), int(rng.choice(config.heights))
+    fps = int(rng.choice(config.fps))
+    shortest, longest = config.frames
+    frames = shortest + round((longest - shortest) * (1 - math.sqrt(rng.random())))
+    progress_V = _progress(rng, frames, rng.uniform(*config.active))
+    short = min(height, width)
+    travel = rng.uniform(*config.travel)
+
+    backdrop, colours = _draw_colours(rng, config)
+    shapes = rng.choice(SHAPES, size=config.distractors + 1)
+    radii = short * rng.uniform(*config.radius, size=config.distractors + 1) * ([0.5] * config.distractors + [1.0])
+    places_N2 = rng.random((config.distractors + 1, 2)) * _periods(radii, width, height)
+    angles_N = rng.uniform(0, 2 * math.pi, config.distractors + 1)
+    shake_V2 = rng.normal(0, config.shake, (frames, 2))
+    zoom = rng.random()
+    sway_NV2 = _draw_sway(rng, config.distractors, frames, config.sway * short)
+
+    # The label's only effect.
+    action = ACTIONS[label]
+    moved = {kind: progress_V * travel * (action.moved == kind) for kind in ("object", "camera", "zoom", "angle")}
+    sign = np.array(action.direction)
+    pan_V2 = moved["camera"][:, None] * sign * (width, height)
+    pull_V2 = moved["object"][:, None] * sign * (width, height)
+    turn_V = moved["angle"] * sign[0] * TURN_PER_TRAVEL * 2 * math.pi
+    zoom_V = zoom + moved["zoom"] * sign[0] * ZOOM_PER_TRAVEL
+
+    shift_V2 = pan_V2 + shake_V2
+    things = [
+        Thing(str(shape), colour, float(radius), place + sway_V2 + shift_V2, np.full(frames, angle))
+        for shape, colour, radius, place, angle, sway_V2 in zip(
+            shapes, colours, radii, places_N2, angles_N, sway_NV2, strict=True
+        )
+    ]
+    main = things.pop()
+    main = Thing(main.shape, main.colour, main.radius, main.centre_V2 + pull_V2, main.angle_V + turn_V)
+    return Scene(
+        label=label,
+        seed=seed,
+        height=height,
+        width=width,
+        fps=fps,
+        active_V=(progress_V > 0) & (progress_V < 1) & (action.moved != "nothing"),
+        things=(*things, main),
+        shift_V2=shift_V2,
+        zoom_V=zoom_V,
+        backdrop=backdrop,
+        clutter=config.clutter,
+    )
+
+
+def _periods(radii_N: Floats, width: int, height: int) -> Floats:
+    """Lengths (N, 2) of the circles that the centres of objects go round, pixels."""
+    periods: Floats = np.array([width, height]) + 2 * WRAP_MARGIN * radii_N[:, None]
+    return periods
+
+
+def _progress(rng: np.random.Generator, frames: int, share: float) -> Floats:
+    """Progress (V,) of the action: 0 at the first rest, strictly between 0 and 1 while active, 1 at the second."""
+    length = min(max(round(share * frames), 1), frames)
+    start = int(rng.integers(0, frames - length + 1))
+    progress_V: Floats = np.clip((np.arange(frames) - start + 1) / (length + 1), 0, 1)
+    return progress_V
+
+
+def _draw_colours(rng: np.random.Generator, config: SynthConfig) -> tuple[tuple[int, int, int], list[str]]:
+    """Mean colour of the backdrop, and a colour that stands out from it for every object."""
+    red, green, blue = (int(value) for value in rng.integers(60, 200, 3))
+    names = list(COLOURS)
+    distance_N = np.linalg.norm(np.array(list(COLOURS.values())) - (red, green, blue), axis=1)
+    # The farthest colour always qualifies, so that the choice is never empty.
+    threshold = min(config.contrast, float(distance_N.max()))
+    visible = [name for name, distance in zip(names, distance_N, strict=True) if distance >= threshold]
+    return (red, green, blue), [str(name) for name in rng.choice(visible, config.distractors + 1)]
+
+
+def _draw_sway(rng: np.random.Generator, distractors: int, frames: int, amplitude: float) -> Floats:
+    """Displacements (distractors + 1, V, 2) that swing around zero; the main object's, last, are zero."""
+    count = (distractors, 1, 2)
+    cycles, phase = rng.uniform(0.05, 0.15, count), rng.random(count)
+    swing = amplitude * np.sin(2 * math.pi * (cycles * np.arange(frames)[None, :, None] + phase))
+    return np.concatenate([swing, np.zeros((1, frames, 2))])

@@ -159,3 +159,10 @@ def bootstrap_mean(values: npt.NDArray[np.float64], draws: int = 2000, seed: int
         means[draw] = values[rng.integers(len(values), size=len(values))].mean()
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
+
+
+def softmax(logits_K: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the softmax over the last axis, float32."""
+    shifted = np.exp(logits_K - logits_K.max(axis=-1, keepdims=True))
+    scores: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return scores

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.eval.metrics import softmax
+
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -61,13 +63,6 @@ class Explanation:
         """Time of each clip frame from the start of the video, seconds."""
         seconds_T: npt.NDArray[np.float64] = self.idx_T / self.fps
         return seconds_T
-
-
-def softmax(logits_K: FloatArray) -> FloatArray:
-    """Return the softmax over the last axis, float32."""
-    shifted = np.exp(logits_K - logits_K.max(axis=-1, keepdims=True))
-    scores: FloatArray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return scores
 
 
 def best(scores_K: FloatArray, count: int = 5) -> list[int]:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.eval.metrics import softmax
 from pipeline.explain.animate import encode
 from pipeline.explain.curve import draw_curve
-from pipeline.explain.explanation import Explanation, best, softmax
+from pipeline.explain.explanation import Explanation, best
 from pipeline.explain.strip import StripStyle, draw_strip
 
 STYLE = """

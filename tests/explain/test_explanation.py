@@ -6,7 +6,8 @@ import io
 import numpy as np
 import pytest
 
-from pipeline.explain.explanation import best, softmax, to_npz
+from pipeline.eval.metrics import softmax
+from pipeline.explain.explanation import best, to_npz
 
 
 def test_npz_holds_the_arrays_bit_for_bit_and_needs_no_pickle(explanation):

@@ -1,0 +1,126 @@
+"""What an evaluation leaves for people and programs: a table, per-class and confusion files, metrics.json."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.eval.evaluate import Evaluation
+from pipeline.eval.load import Inversion
+from pipeline.eval.metrics import Counts, Interval
+
+INVERSION_NAMES: Mapping[Inversion, str] = {
+    "none": "as trained",
+    "spatial": "spatial inverted",
+    "temporal": "temporal inverted",
+    "both": "both inverted",
+}
+
+
+def table(evaluation: Evaluation, title: str) -> str:
+    """Return the accuracies as a table in plain text: percent, 95 % intervals, one line an inversion and branch."""
+    lines: list[tuple[str, ...]] = [("", "top-1 %", "95 %", "top-5 %", "95 %", "mean class %", "95 %")]
+    for invert, counts in evaluation.perception.items():
+        for branch, found in (("", counts), (", attention branch", evaluation.attention.get(invert))):
+            if found is not None and found.videos:
+                cells = [found.top1(), found.top5(), found.mean_class_accuracy()]
+                texts = [text for cell in cells for text in _percent(cell)]
+                lines.append((INVERSION_NAMES[invert] + branch, *texts))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rows = [
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]
+    return "\n".join([title, *(rows if len(rows) > 1 else []), _footnote(evaluation)])
+
+
+def _percent(interval: Interval) -> tuple[str, str]:
+    return f"{100 * interval.value:.2f}", f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+
+
+def _footnote(evaluation: Evaluation) -> str:
+    classes = next(iter(evaluation.perception.values())).classes
+    counted = evaluation.videos - evaluation.hidden
+    notes = [f"{counted} videos counted, each once"]
+    if evaluation.hidden:
+        notes.append(f"{evaluation.hidden} predicted without a published label")
+    if counted and classes <= 5:
+        notes.append(f"top-5 of {classes} classes is always 100 %")
+    if counted:
+        notes.append("intervals: Wilson, of the class mean bootstrap")
+    return "; ".join(notes) + "."
+
+
+def metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """Return every number with the integers behind it, as JSON-compatible dictionaries."""
+    return {
+        "videos": evaluation.videos,
+        "hidden_labels": evaluation.hidden,
+        "perception": {invert: _numbers(counts) for invert, counts in evaluation.perception.items()},
+        "attention": {invert: _numbers(counts) for invert, counts in evaluation.attention.items()},
+    }
+
+
+def flat_metrics(evaluation: Evaluation, prefix: str) -> dict[str, float]:
+    """Return the accuracies by the names under which they are logged, percent: prefix/inversion[/attention]/top1."""
+    flat: dict[str, float] = {}
+    for branch, counts_of in (("", evaluation.perception), ("/attention", evaluation.attention)):
+        for invert, counts in counts_of.items():
+            if counts.videos:
+                flat[f"{prefix}/{invert}{branch}/top1"] = 100 * counts.top1().value
+                flat[f"{prefix}/{invert}{branch}/top5"] = 100 * counts.top5().value
+                flat[f"{prefix}/{invert}{branch}/mean_class"] = 100 * counts.mean_class_accuracy().value
+    return flat
+
+
+def _numbers(counts: Counts) -> dict[str, Any]:
+    if not counts.videos:
+        return {"videos": 0}
+    named = {"top1": counts.top1(), "top5": counts.top5(), "mean_class_accuracy": counts.mean_class_accuracy()}
+    return {
+        "videos": counts.videos,
+        "top1_hits": counts.top1_hits,
+        "top5_hits": counts.top5_hits,
+        "top5_of": min(5, counts.classes),
+        "classes_with_videos": int((counts.total_by_class > 0).sum()),
+        **{name: {"value": i.value, "low": i.low, "high": i.high} for name, i in named.items()},
+    }
+
+
+def per_class_csv(counts: Counts, classes: Sequence[str]) -> str:
+    """Return one line a class: index, text, videos, top-1 and top-5 hits and shares, and the commonest wrong class."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["class", "text", "videos", "top1_hits", "top5_hits", "top1", "top5", "most_confused_with", "times"]
+    )
+    for k, text in enumerate(classes):
+        total, hits = int(counts.total_by_class[k]), int(counts.confusion_KK[k, k])
+        shares = [f"{hits / total:.6f}", f"{int(counts.top5_K[k]) / total:.6f}"] if total else ["", ""]
+        wrong_K = counts.confusion_KK[k].copy()
+        wrong_K[k] = 0
+        worst = int(wrong_K.argmax())
+        confused = [classes[worst], int(wrong_K[worst])] if wrong_K[worst] else ["", 0]
+        writer.writerow([k, text, total, hits, int(counts.top5_K[k]), *shares, *confused])
+    return out.getvalue()
+
+
+def confusion_csv(counts: Counts, classes: Sequence[str]) -> str:
+    """Return the confusion matrix: a line a true class, a column a predicted class, videos."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["true \\ predicted", *classes])
+    for text, row in zip(classes, counts.confusion_KK.tolist(), strict=True):
+        writer.writerow([text, *row])
+    return out.getvalue()
+
+
+def confusions(counts: Counts, most: int = 10) -> list[tuple[int, int, int]]:
+    """Return the commonest confusions as (videos, true class, predicted class), commonest first."""
+    wrong_KK = counts.confusion_KK.copy()
+    np.fill_diagonal(wrong_KK, 0)
+    order = np.argsort(-wrong_KK, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(i), counts.classes) for i in order]
+    return [(int(wrong_KK[t, p]), t, p) for t, p in pairs if wrong_KK[t, p]]

@@ -1,0 +1,105 @@
+"""A prepared data set of small real videos and a checkpoint of a small network, for every area that needs a whole."""
+
+import csv
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from models import ModelConfig, build_model
+from pipeline.core.config import to_dict
+from pipeline.data.config import ClipConfig, DataConfig
+from pipeline.data.ingest import IngestConfig
+from pipeline.data.prepare import PrepareConfig, in_process, prepare
+from pipeline.data.prepared import PreparedDataset
+from pipeline.data.sources import load_listing
+from pipeline.train import checkpoint
+from pipeline.train.recipe import Recipe, TrainConfig
+
+TINY_CLASSES = ("Lifting something up", "Moving something down", "Turning something")
+TINY_LENGTHS = {"train": (12, 9), "validation": (14, 5, 20, 8, 11, 17, 9), "test": (10,)}
+"""Frames of the videos of a split; clips have 8, so one is padded."""
+
+
+def encode_video(path, frames, seed):
+    """Write `frames` frames of a drifting pattern as MPEG-4, 48 x 40 pixels, 12 a second."""
+    rng = np.random.default_rng(seed)
+    pattern_HWC = np.kron(rng.integers(40, 216, size=(10, 12, 3), dtype=np.uint8), np.ones((4, 4, 1), np.uint8))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 48, 40, "yuv420p"
+        for t in range(frames):
+            picture = av.VideoFrame.from_ndarray(np.roll(pattern_HWC, (2 * t, 3 * t), (0, 1)), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="session")
+def tiny_videos(tmp_path_factory):
+    """A folder of ten videos and their videos.csv; the test split's label is hidden."""
+    root = tmp_path_factory.mktemp("tiny") / "videos"
+    root.mkdir()
+    (root / "classes.txt").write_text("\n".join(TINY_CLASSES) + "\n")
+    with (root / "videos.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        seed = 0
+        for split, lengths in TINY_LENGTHS.items():
+            for frames in lengths:
+                encode_video(root / f"{split}-{seed}.mp4", frames, seed)
+                writer.writerow([f"{split}-{seed}.mp4", "" if split == "test" else TINY_CLASSES[seed % 3], split])
+                seed += 1
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tiny_videos, tmp_path_factory):
+    """The videos prepared; returns the root."""
+    root = str(tmp_path_factory.mktemp("prepared") / "tiny")
+    config = PrepareConfig(ingest=IngestConfig(short_side=32), shard_videos=4)
+    prepare(load_listing("folder", str(tiny_videos)), root, config, in_process)
+    return root
+
+
+def write_checkpoint(folder, root, arch="st_abn", **overrides):
+    """Write a checkpoint of an untrained 3D ResNet-10 for 8-frame clips; returns its folder as text."""
+    recipe = Recipe(
+        name="tiny",
+        data=DataConfig(root=root),
+        clip=ClipConfig(frames=8, size=32, short_side=32),
+        model=ModelConfig(arch=arch, depth=10, width=8, classes=3, frames=8),
+        train=TrainConfig(epochs=1, global_batch=4),
+    )
+    dataset = PreparedDataset.open(root)
+    torch.manual_seed(0)
+    values = {
+        "step": 3,
+        "reason": "epoch",
+        "model": build_model(recipe.model).state_dict(),
+        "optimizer": {"momentum": torch.zeros(2)},
+        "recipe": to_dict(recipe),
+        "plan": {"seed": 0, "samples": 2, "global_batch": 4, "epochs": 1},
+        "passport": dataset.passport,
+        "passport_parts": dict(dataset.identity.parts),
+        "classes": dataset.classes,
+        "mlflow_run_id": "",
+    }
+    checkpoint.write(str(folder), checkpoint.Snapshot(**(values | overrides)))
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tiny_root, tmp_path_factory):
+    """A function that writes a checkpoint with some values changed."""
+
+    def make(arch="st_abn", **overrides):
+        return write_checkpoint(tmp_path_factory.mktemp("checkpoint"), tiny_root, arch, **overrides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(make_checkpoint):
+    """An ST-ABN checkpoint trained (so it says) on the prepared videos."""
+    return make_checkpoint()

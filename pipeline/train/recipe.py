@@ -99,7 +99,8 @@ class ComputeConfig:
     """Logical CPUs reserved by a training process."""
 
     data_cpus: float = 1.0
-    """Logical CPUs that the feed's tasks may use in all; must be free beside the training processes."""
+    """Logical CPUs that the feed's tasks may use in all; must be free beside the training processes. 0 decodes inside
+    the training processes, which wait meanwhile: for machines too small for more."""
 
     threads: int = 1
     """torch threads of a training process on CPU."""

@@ -91,7 +91,7 @@ def train_step(
             with autocast(settings.device, settings.precision):
                 output = network(x_BCTHW)
             sums = loss_sums(output, label_B)
-            (sums.total() * (settings.world / batch.samples_in_step)).backward()
+            (sums.total() * (settings.world / batch.samples_in_step)).backward()  # type: ignore[no-untyped-call]
         loss_sums_2 += torch.stack([sums.perception, sums.attention]).detach()
         ids.extend(batch.ids)
 

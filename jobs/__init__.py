@@ -1,0 +1,1 @@
+"""Entry points: each file is a job that a person or a cluster starts."""

@@ -1,0 +1,113 @@
+"""What the training loop asks of its data, and the feed of a prepared data set that answers it."""
+
+import math
+from collections.abc import Callable, Generator
+from typing import Protocol
+
+from pipeline.data.catalog import Passport
+from pipeline.data.config import ViewConfig
+from pipeline.data.feed import Batch, local_test_batches, local_train_batches, test_batches, train_batches
+from pipeline.data.plan import Plan
+from pipeline.data.prepared import PreparedDataset
+from pipeline.train.recipe import Recipe
+
+Batches = Generator[Batch, None, None]
+
+
+class TrainingFeed(Protocol):
+    """Micro-batches of a run; a pure function of the recipe and the position."""
+
+    plan: Plan
+    classes: tuple[str, ...]
+    passport: Passport
+    """Identity of the data; a run is resumed on the same data only."""
+    validation_videos: int
+    """Videos of the validation split."""
+
+    def train(self, start_step: int, rank: int, world: int) -> Batches:
+        """Yield this worker's micro-batches of all steps from `start_step` on."""
+        ...
+
+    def validation(self, rank: int, world: int) -> Batches:
+        """Yield this worker's share of the validation split: one view a video, no padding."""
+        ...
+
+
+OpenFeed = Callable[[Recipe], TrainingFeed]
+"""Opens the feed of a recipe; called once in the driver and once in every worker."""
+
+
+def micro_batch(recipe: Recipe) -> int:
+    """Return the largest number of clips that a worker holds on its device at a time."""
+    return math.ceil(recipe.train.global_batch / (recipe.compute.workers * recipe.train.accumulate))
+
+
+class PreparedFeed:
+    """The feed of a prepared data set, through Ray Data, or inside the training process where `compute.data_cpus` is 0.
+
+    Args:
+        recipe: names the data set, its splits, the clips and the batch.
+
+    Raises:
+        UserError: there is no such data set or split.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._dataset = PreparedDataset.open(recipe.data.root)
+        videos = self._dataset.videos(recipe.data.train_split, recipe.data.fold)
+        self.plan = Plan(recipe.train.seed, len(videos), recipe.train.global_batch, recipe.train.epochs)
+        self.classes = self._dataset.classes
+        self.passport = self._dataset.identity
+        self.validation_videos = len(self._dataset.videos(recipe.data.test_split, recipe.data.fold))
+
+    def train(self, start_step: int, rank: int, world: int) -> Batches:
+        """Yield this worker's micro-batches of all steps from `start_step` on."""
+        recipe, compute = self._recipe, self._recipe.compute
+        if compute.data_cpus:
+            return train_batches(
+                self._dataset,
+                self.plan,
+                data=recipe.data,
+                clip=recipe.clip,
+                augment=recipe.augment,
+                accumulate=recipe.train.accumulate,
+                start_step=start_step,
+                rank=rank,
+                world=world,
+                data_cpus=compute.data_cpus,
+                prefetch=compute.prefetch,
+            )
+        return local_train_batches(
+            self._dataset,
+            self.plan,
+            data=recipe.data,
+            clip=recipe.clip,
+            augment=recipe.augment,
+            accumulate=recipe.train.accumulate,
+            start_step=start_step,
+            rank=rank,
+            world=world,
+        )
+
+    def validation(self, rank: int, world: int) -> Batches:
+        """Yield this worker's share of the validation split: one centred clip a video, no padding."""
+        recipe, compute = self._recipe, self._recipe.compute
+        split, fold = recipe.data.test_split, recipe.data.fold
+        clip, views, batch = recipe.clip, ViewConfig(), micro_batch(recipe)
+        if compute.data_cpus:
+            return test_batches(
+                self._dataset,
+                split,
+                fold,
+                clip=clip,
+                views=views,
+                batch=batch,
+                rank=rank,
+                world=world,
+                data_cpus=compute.data_cpus,
+                prefetch=compute.prefetch,
+            )
+        return local_test_batches(
+            self._dataset, split, fold, clip=clip, views=views, batch=batch, rank=rank, world=world
+        )

@@ -1,0 +1,263 @@
+"""From a recipe to a finished run: check, record, track, and hand over to Ray Train."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from models import build_model
+from pipeline.core import storage
+from pipeline.core.config import to_dict
+from pipeline.core.errors import UserError, problem
+from pipeline.core.ray_session import connect
+from pipeline.data.catalog import Passport, compare_passports
+from pipeline.data.stream import TASK_CLIPS, Share
+from pipeline.tracking.run import TrackedRun, flatten
+from pipeline.train import preflight
+from pipeline.train.callbacks import Tracking
+from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_batch
+from pipeline.train.loop import Job, StepHook, train_worker
+from pipeline.train.preflight import Claim
+from pipeline.train.recipe import Recipe
+from pipeline.train.runs import fresh_name, open_record, tracking_uri, update_record
+
+COLLECTIVE_TIMEOUT_S = 900
+"""Longest time that workers wait for each other; rank 0 may be uploading a checkpoint of several GiB."""
+CONTROLLER_FAILURES = 3
+"""Attempts to start the workers; Ray's default is to try for ever."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run."""
+
+    name: str
+    steps: int
+    """Optimiser steps done in all."""
+    skipped: int
+    """Of these, not finite and skipped."""
+    best_top1: float | None
+    """Best validation top-1, percent; None when nothing was validated."""
+    best_checkpoint: str
+    """Path or URI of the checkpoint with the best validation top-1, else of the last; empty when there is none."""
+    last_checkpoint: str
+    mlflow_run_id: str
+    tracking_uri: str
+
+
+def train(
+    recipe: Recipe,
+    *,
+    root: str,
+    open_feed: OpenFeed = PreparedFeed,
+    name: str = "",
+    same_data_as: Passport | None = None,
+    hooks: tuple[StepHook, ...] = (),
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained:
+    """Train a recipe to its end, or resume the run of that name and train it to its end.
+
+    Args:
+        recipe: what to train.
+        root: run storage, a path or URI that every node can write; the run gets the folder `name` in it.
+        open_feed: opens the data; called here and in every worker.
+        name: of the run; empty for a new one. A run that exists goes on from its last checkpoint.
+        same_data_as: refuse any other data, for a run that is repeated.
+        hooks: called in every worker after each step.
+        clock: rank 0's clock for checkpoints by time, seconds.
+
+    Raises:
+        UserError: the recipe does not fit its data, the cluster, or the run that it resumes; or too many steps were
+            not finite; or the workers failed more often than the recipe allows.
+    """
+    root, name = storage.absolute(root), name or fresh_name(recipe)
+    feed = open_feed(recipe)
+    _check_recipe(recipe, feed, same_data_as)
+    claims = claims_of(recipe)
+    connect(sum(claim.count * claim.cpus for claim in claims))
+    preflight.enforce(claims)
+    _check_disk(recipe, root)
+    record, resumed = open_record(root, name, recipe, feed.passport)
+    tracked = TrackedRun(
+        tracking_uri(recipe, root),
+        recipe.tracking.experiment,
+        name,
+        record.key,
+        artifact_root="" if _is_server(tracking_uri(recipe, root)) else storage.join(root, "mlflow-artifacts"),
+    )
+    print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
+    run_id = tracked.begin(
+        flatten(to_dict(recipe)),
+        {"recipe.json": to_dict(recipe), "data.json": _about_data(feed)},
+        {"star.run": storage.join(root, name), "star.passport": feed.passport.digest},
+    )
+    if run_id and run_id != record.mlflow_run_id:
+        record = update_record(root, record, mlflow_run_id=run_id)
+    job = Job(recipe=recipe, open_feed=open_feed, mlflow_run_id=record.mlflow_run_id, hooks=hooks, clock=clock)
+    try:
+        result = _fit(job, root, name, tracked)
+    except KeyboardInterrupt:
+        tracked.end("KILLED")
+        raise
+    except BaseException:
+        tracked.end("FAILED")
+        raise
+    tracked.end("FINISHED")
+    return _trained(result, name, record.mlflow_run_id, tracked.uri)
+
+
+def claims_of(recipe: Recipe) -> list[Claim]:
+    """Return what a run of the recipe holds at the same time."""
+    compute = recipe.compute
+    share = Share(compute.data_cpus / compute.workers, compute.prefetch)
+    workers = Claim(
+        what="training processes",
+        count=compute.workers,
+        cpus=compute.cpus_per_worker,
+        gpus=float(compute.gpu),
+        # Weights, gradients, momentum and the copy that a checkpoint makes; activations are not known beforehand.
+        memory=0 if compute.gpu else 4 * model_bytes(recipe),
+        store=_store_bytes(recipe, share) if compute.data_cpus else 0,
+    )
+    tasks = Claim(what="feed tasks", count=compute.workers * share.tasks, cpus=share.task_cpus)
+    return [workers, tasks] if compute.data_cpus else [workers]
+
+
+def _store_bytes(recipe: Recipe, share: Share) -> int:
+    """Return what a worker's feed keeps in the object store: batches held ready and those that tasks are making."""
+    clip_bytes = recipe.clip.frames * recipe.clip.size**2 * 3
+    held = share.prefetch * micro_batch(recipe) + share.tasks * max(TASK_CLIPS, micro_batch(recipe))
+    return 2 * held * clip_bytes  # the training's and, for a while, the validation's
+
+
+def model_bytes(recipe: Recipe) -> int:
+    """Return the size of the network's weights and statistics, bytes; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(t.numel() * t.element_size() for t in build_model(recipe.model).state_dict().values())
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://", "databricks"))
+
+
+def _check_recipe(recipe: Recipe, feed: TrainingFeed, same_data_as: Passport | None) -> None:
+    if same_data_as and (changed := compare_passports(same_data_as, feed.passport)):
+        fix = "give the data set of the first run with --data, or train the recipe by its name"
+        allowed = "the data set that the repeated run was trained on"
+        raise UserError(problem("The data is not the same", got="; ".join(changed), allowed=allowed, fix=fix))
+    if len(feed.classes) != recipe.model.classes:
+        raise UserError(
+            problem(
+                "The network has another number of classes than the data",
+                got=f"model.classes={recipe.model.classes}",
+                allowed=f"the {len(feed.classes)} classes of the prepared data set",
+                fix=f"set model.classes={len(feed.classes)}",
+            )
+        )
+    feed.plan.check_pieces(recipe.compute.workers, recipe.train.accumulate)
+
+
+def _check_disk(recipe: Recipe, root: str) -> None:
+    if storage.is_local(root):
+        os.makedirs(root, exist_ok=True)
+        # Weights, statistics and one momentum value for each weight.
+        preflight.check_disk(root, 2 * model_bytes(recipe), recipe.train.keep)
+
+
+def _about_data(feed: TrainingFeed) -> dict[str, Any]:
+    return {
+        "passport": feed.passport.digest,
+        "passport_parts": dict(feed.passport.parts),
+        "training_videos": feed.plan.samples,
+        "validation_videos": feed.validation_videos,
+        "classes": list(feed.classes),
+        "steps_per_epoch": feed.plan.steps_per_epoch,
+    }
+
+
+def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
+    compute, train_config = job.recipe.compute, job.recipe.train
+    filesystem, path = storage.resolve(root)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=compute.workers,
+            use_gpu=compute.gpu,
+            resources_per_worker={"CPU": compute.cpus_per_worker} | ({"GPU": 1.0} if compute.gpu else {}),
+        ),
+        torch_config=TorchConfig(backend="nccl" if compute.gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
+        run_config=RunConfig(
+            name=name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(
+                max_failures=compute.max_failures, controller_failure_limit=CONTROLLER_FAILURES
+            ),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=train_config.keep, checkpoint_score_attribute="score", checkpoint_score_order="max"
+            ),
+            callbacks=[Tracking(tracked)],
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        raise _explained(error, name) from error
+    outcome: dict[str, Any] = result.return_value or {}
+    if outcome.get("failure"):
+        raise UserError(
+            problem(
+                "Training stopped",
+                got=outcome["failure"],
+                allowed=f"at most {train_config.nonfinite_limit} non-finite steps",
+                fix=f"lower optim.lr, set train.precision=fp32, or look at the named videos; --run {name} resumes",
+            )
+        )
+    return result
+
+
+def _explained(error: TrainingFailedError, name: str) -> UserError:
+    """Turn Ray Train's report of a failed run into the message of what failed first."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {})
+    for rank, failure in sorted(failures.items()):
+        cause = getattr(failure, "cause", None) or failure
+        if isinstance(cause, UserError):
+            return cause
+        error_text = f"worker {rank}: {type(cause).__name__}: {str(cause).strip()}"
+        break
+    else:
+        error_text = str(error).strip()
+    return UserError(
+        problem(
+            "The workers failed more often than compute.max_failures allows",
+            got=error_text,
+            allowed="workers that finish",
+            fix=f"mend the cause; --run {name} then resumes from the last checkpoint",
+        )
+    )
+
+
+def _trained(result: Any, name: str, run_id: str, uri: str) -> Trained:
+    outcome = result.return_value
+    kept = result.best_checkpoints or []
+    best = max(kept, key=lambda pair: (pair[1]["score"], pair[1]["step"]), default=None)
+    return Trained(
+        name=name,
+        steps=outcome["steps"],
+        skipped=outcome["skipped"],
+        best_top1=outcome["best_top1"],
+        best_checkpoint=best[0].path if best else "",
+        last_checkpoint=result.checkpoint.path if result.checkpoint else "",
+        mlflow_run_id=run_id,
+        tracking_uri=uri,
+    )

@@ -1,0 +1,323 @@
+"""What every training process runs under Ray Train: set up, then epochs of steps, checkpoints on the way.
+
+The loop holds no state that a checkpoint lacks: position, weights, optimiser and counts are in it, the order of the
+videos and the learning rate are functions of the position, and dropout is seeded anew for every step. A run that was
+killed therefore goes on exactly where its last checkpoint stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from models import build_model
+from pipeline.core.config import to_dict
+from pipeline.data.feed import Batch
+from pipeline.train import checkpoint
+from pipeline.train.checkpoint import Action, Policy, Snapshot
+from pipeline.train.device import configure_torch
+from pipeline.train.feeding import Batches, OpenFeed, TrainingFeed
+from pipeline.train.journal import Journal
+from pipeline.train.optim import Schedule, build_optimizer
+from pipeline.train.recipe import Recipe
+from pipeline.train.step import StepOutcome, StepSettings, train_step
+from pipeline.train.validate import Validation, validate
+from pipeline.train.weights import first_weights
+
+StepHook = Callable[[StepOutcome, int], None]
+"""Called in every worker after each step with its outcome and the worker's rank."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the driver hands to every worker."""
+
+    recipe: Recipe
+    open_feed: OpenFeed
+    mlflow_run_id: str = ""
+    hooks: tuple[StepHook, ...] = ()
+    clock: Callable[[], float] = time.monotonic
+    """Seconds; rank 0's decides when to checkpoint."""
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One training process. Everything above the line is fixed after the set-up."""
+
+    job: Job
+    feed: TrainingFeed
+    settings: StepSettings
+    schedule: Schedule
+    module: nn.Module
+    """The bare network."""
+    network: nn.Module
+    """The network as a step calls it: inside DistributedDataParallel when there are several workers."""
+    optimizer: torch.optim.Optimizer
+    batches: WaitingIterator
+    policy: Policy
+    journal: Journal
+    last_step: int
+    """Steps after which the run ends."""
+    # -----------------------------------------------------------------------------------------------------------------
+    done: int = 0
+    """Optimiser steps done."""
+    skipped: int = 0
+    """Of these, the non-finite ones."""
+    best_top1: float | None = None
+    failure: str = ""
+    """Why the run stops early; the same on all workers."""
+
+
+def train_worker(config: dict[str, Job]) -> dict[str, Any]:
+    """Train until the recipe's end; Ray Train runs this in every worker and returns rank 0's result.
+
+    Args:
+        config: {"job": the job}.
+
+    Returns:
+        Steps done, non-finite steps, best validation top-1 (percent or None), and a failure in words or "".
+    """
+    worker = set_up(config["job"])
+    with contextlib.closing(worker.batches):
+        while worker.done < worker.last_step and not worker.failure:
+            run_epoch(worker)
+    if worker.failure:
+        ray.train.report({"points": worker.journal.unsent(), "final": True} if worker.settings.rank == 0 else {})
+    return {
+        "steps": worker.done,
+        "skipped": worker.skipped,
+        "best_top1": worker.best_top1,
+        "failure": worker.failure,
+    }
+
+
+def set_up(job: Job) -> Worker:
+    """Build a worker at the position of the last checkpoint; the order of the steps is important."""
+    recipe, context = job.recipe, ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train would print every report whole
+    # 1. The device, before anything draws a number or allocates.
+    if recipe.compute.gpu:
+        torch.cuda.set_device(ray.train.torch.get_device())
+    settings = StepSettings(
+        device=configure_torch(recipe.compute.threads, gpu=recipe.compute.gpu),
+        precision=recipe.train.precision,
+        channels_last=recipe.train.channels_last,
+        accumulate=recipe.train.accumulate,
+        clip_norm=recipe.optim.clip_norm,
+        seed=recipe.train.seed,
+        rank=rank,
+        world=world,
+    )
+    # 2. The data, which fails fastest when something is wrong.
+    feed = job.open_feed(recipe)
+    plan = feed.plan
+    schedule = Schedule(recipe.optim, recipe.train.global_batch, plan.steps_per_epoch, recipe.train.epochs)
+    # 3. The network: a checkpoint's weights, or the first ones, which are the same on all workers.
+    restored = _last_checkpoint()
+    torch.manual_seed(recipe.train.seed)
+    module = build_model(recipe.model)
+    if restored:
+        module.load_state_dict(restored.model)
+    else:
+        first_weights(module, recipe.init, log=rank == 0)
+    memory_format = torch.channels_last_3d if recipe.train.channels_last else torch.contiguous_format
+    module = module.to(settings.device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    if recipe.train.compile:
+        module.compile()  # in place, so the names in checkpoints stay
+    # 4. Rank 0's parameters and buffers go to all; before each step, its batch norm statistics do again.
+    network = DistributedDataParallel(module) if world > 1 else module
+    optimizer = build_optimizer(network.parameters(), recipe.optim)
+    if restored:
+        optimizer.load_state_dict(restored.optimizer)
+    # 5. The feed, from the checkpoint's position on.
+    done = restored.step if restored else 0
+    limit = recipe.train.max_steps
+    worker = Worker(
+        job=job,
+        feed=feed,
+        settings=settings,
+        schedule=schedule,
+        module=module,
+        network=network,
+        optimizer=optimizer,
+        batches=WaitingIterator(feed.train(done, rank, world)),
+        policy=Policy(recipe.train.checkpoint_minutes, recipe.train.agree_every, job.clock),
+        journal=Journal(settings, plan.total_steps, plan.steps_per_epoch),
+        last_step=min(limit, plan.total_steps) if limit else plan.total_steps,
+        done=done,
+    )
+    if restored:
+        worker.skipped, worker.best_top1 = restored.skipped, restored.best_top1
+        worker.journal.restore(restored.points)
+    return worker
+
+
+def run_epoch(worker: Worker) -> None:
+    """Train to the end of the epoch, then validate and checkpoint."""
+    recipe, steps_per_epoch = worker.job.recipe, worker.feed.plan.steps_per_epoch
+    end = min((worker.done // steps_per_epoch + 1) * steps_per_epoch, worker.last_step)
+    while worker.done < end and not worker.failure:
+        lr = worker.schedule.lr(worker.done)
+        started_s = time.perf_counter()
+        outcome = train_step(worker.network, worker.optimizer, worker.batches, lr, worker.settings)
+        seconds = time.perf_counter() - started_s
+        if outcome.step != worker.done:
+            raise RuntimeError(f"the feed is at step {outcome.step} and the loop at step {worker.done}")
+        worker.done += 1
+        worker.journal.add(outcome, lr, seconds, worker.batches.take_wait())
+        for hook in worker.job.hooks:
+            hook(outcome, worker.settings.rank)
+        if not outcome.applied:
+            _skip(worker, outcome)
+        if worker.done % recipe.train.log_every == 0:
+            worker.journal.close_interval(worker.done, worker.skipped)
+            if worker.settings.rank == 0 and worker.journal.line_is_due():
+                print(worker.journal.line(worker.done, end_of_epoch=False), flush=True)
+        # The last step of an epoch is left to the checkpoint that follows validation.
+        if worker.done < end and worker.policy.is_agreement(worker.done):
+            _agree(worker)
+    if not worker.failure:
+        _finish_epoch(worker)
+
+
+def _finish_epoch(worker: Worker) -> None:
+    worker.journal.close_interval(worker.done, worker.skipped)
+    plan, train = worker.feed.plan, worker.job.recipe.train
+    epoch, rest = divmod(worker.done, plan.steps_per_epoch)
+    is_due = not rest and (epoch == plan.epochs or (train.eval_every > 0 and epoch % train.eval_every == 0))
+    result = _validate(worker) if is_due else None
+    if worker.settings.rank == 0:
+        line = worker.journal.line(worker.done, end_of_epoch=True)
+        if result:
+            line += f"  top-1 {result.top1:.2f}  top-5 {result.top5:.2f}  best {worker.best_top1:.2f}"
+        print(line, flush=True)
+    _save(worker, "limit" if rest else "epoch", top1=result.top1 if result else None)
+
+
+def _validate(worker: Worker) -> Validation:
+    settings = worker.settings
+    with contextlib.closing(worker.feed.validation(settings.rank, settings.world)) as batches:
+        result = validate(worker.module, batches, worker.feed.validation_videos, settings)
+    worker.best_top1 = max(result.top1, worker.best_top1 or 0.0)
+    worker.journal.note(worker.done, result.metrics() | {"val/best_top1": worker.best_top1})
+    return result
+
+
+def _skip(worker: Worker, outcome: StepOutcome) -> None:
+    """Say which videos a refused step held, and stop the run when there were too many such steps."""
+    worker.skipped += 1
+    ids = list(outcome.ids)
+    if worker.settings.world > 1:
+        shares: list[Any] = [None] * worker.settings.world
+        dist.all_gather_object(shares, ids)
+        ids = [video for share in shares for video in share]
+    text = f"step {outcome.step} was skipped: gradient norm {outcome.grad_norm}; videos {', '.join(ids)}"
+    if worker.settings.rank == 0:
+        print(f"WARNING {text}", flush=True)
+    limit = worker.job.recipe.train.nonfinite_limit
+    if worker.skipped > limit:
+        worker.failure = (
+            f"{worker.skipped} steps were not finite and train.nonfinite_limit is {limit}; the last: {text}"
+        )
+
+
+def _agree(worker: Worker) -> None:
+    """Do what rank 0's clock and the cluster's preemption notices ask for, on all workers at once."""
+    notice = ray.train.get_preemption_info()  # a collective: the same on all workers
+    leaving = frozenset(notice.preempted_node_ids) if notice else frozenset()
+    decision = torch.tensor([int(worker.policy.decide(leaving))], device=worker.settings.device)
+    if worker.settings.world > 1:
+        dist.broadcast(decision, src=0)
+    action = Action(int(decision))
+    if action is Action.REPORT:
+        ray.train.report({"points": worker.journal.unsent()} if worker.settings.rank == 0 else {})
+        worker.policy.reported(checkpoint=False)
+    elif action is not Action.NOTHING:
+        worker.journal.close_interval(worker.done, worker.skipped)
+        _save(worker, "clock" if action is Action.CHECKPOINT_CLOCK else "preemption")
+
+
+def _save(worker: Worker, reason: str, top1: float | None = None) -> None:
+    """Checkpoint; rank 0 writes, all report. Ray Train uploads the folder and then records it, which makes it count."""
+    journal = worker.journal
+    if worker.settings.rank == 0:
+        metrics = {
+            "step": worker.done,
+            "points": journal.unsent(),
+            "final": worker.done == worker.last_step,
+            # Ranks the checkpoints to keep; one whose weights were not validated goes first.
+            "score": -1.0 if top1 is None else top1,
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint.write(folder, _snapshot(worker, reason, top1))
+            saved = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(metrics, checkpoint=saved, checkpoint_dir_name=f"step-{worker.done:08d}")
+    else:
+        ray.train.report({})
+    journal.saved()
+    worker.policy.reported(checkpoint=True)
+
+
+def _snapshot(worker: Worker, reason: str, top1: float | None) -> Snapshot:
+    plan = worker.feed.plan
+    return Snapshot(
+        step=worker.done,
+        reason=reason,
+        model=worker.module.state_dict(),
+        optimizer=worker.optimizer.state_dict(),
+        recipe=to_dict(worker.job.recipe),
+        plan={"seed": plan.seed, "samples": plan.samples, "global_batch": plan.global_batch, "epochs": plan.epochs},
+        passport=worker.feed.passport.digest,
+        passport_parts=dict(worker.feed.passport.parts),
+        classes=worker.feed.classes,
+        mlflow_run_id=worker.job.mlflow_run_id,
+        skipped=worker.skipped,
+        top1=top1,
+        best_top1=worker.best_top1,
+        points=tuple(worker.journal.points),
+    )
+
+
+def _last_checkpoint() -> Snapshot | None:
+    last = ray.train.get_checkpoint()
+    if last is None:
+        return None
+    with last.as_directory() as folder:
+        return checkpoint.read(folder)
+
+
+class WaitingIterator(Iterator[Batch]):
+    """The feed's micro-batches, with the time spent waiting for them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self._wait_s = 0.0
+
+    def __next__(self) -> Batch:
+        started_s = time.perf_counter()
+        batch = next(self._batches)
+        self._wait_s += time.perf_counter() - started_s
+        return batch
+
+    def take_wait(self) -> float:
+        """Return the seconds waited since the last call."""
+        waited_s, self._wait_s = self._wait_s, 0.0
+        return waited_s
+
+    def close(self) -> None:
+        """Stop the feed's tasks."""
+        self._batches.close()

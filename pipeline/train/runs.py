@@ -1,0 +1,134 @@
+"""The record of a run in its folder: what was asked for, on which data. A run is resumed only as the run it was."""
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.core import storage
+from pipeline.core.config import from_dict, override, to_dict
+from pipeline.core.errors import UserError, problem
+from pipeline.data.catalog import Passport, compare_passports
+from pipeline.tracking.run import flatten, read_documents
+from pipeline.train.recipe import Recipe
+
+RECORD = "run.json"
+
+FREE = (
+    "data.root",  # the passport says whether it is the same data, wherever it lies
+    "compute.",
+    "expected.",
+    "tracking.",
+    "train.max_steps",
+    "train.checkpoint_minutes",
+    "train.agree_every",
+    "train.keep",
+    "train.log_every",
+)
+"""Fields that a resumed run may change: they decide where and how conveniently it runs, not what it computes. Another
+number of workers sees the same global batches; only the statistics of batch norm are then of other groups of clips."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Content of run.json."""
+
+    name: str
+    key: str
+    """Identity of the run, random; MLflow's run carries it as a tag."""
+    created: str
+    recipe: dict[str, Any]
+    passport: str
+    passport_parts: dict[str, str]
+    mlflow_run_id: str = ""
+
+
+def fresh_name(recipe: Recipe) -> str:
+    """Return a name for a new run: the recipe's and the time to the second, UTC."""
+    return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def open_record(root: str, name: str, recipe: Recipe, passport: Passport) -> tuple[RunRecord, bool]:
+    """Return the record of run `name` below `root`, and whether it existed; a new one is written.
+
+    Raises:
+        UserError: the run exists and was another recipe or other data, with every difference.
+    """
+    uri = storage.join(root, name, RECORD)
+    try:
+        old = RunRecord(**storage.read_json(uri))
+    except FileNotFoundError:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        record = RunRecord(name, uuid.uuid4().hex, now, to_dict(recipe), passport.digest, dict(passport.parts))
+        storage.write_json(uri, asdict(record))
+        return record, False
+    changed = differences(old.recipe, to_dict(recipe))
+    changed += compare_passports(Passport(old.passport, old.passport_parts), passport)
+    if changed:
+        raise UserError(
+            problem(
+                f"Run {name} exists and is another run",
+                got="; ".join(changed),
+                allowed="the recipe and the prepared data that the run began with",
+                fix="undo the differences to resume it, or give another --run for a new run",
+            )
+        )
+    return old, True
+
+
+def recorded(run_id: str, root: str, overrides: Sequence[str]) -> tuple[Recipe, Passport]:
+    """Return the recipe of an MLflow run, to be trained again, and the passport of the data that it was trained on.
+
+    Args:
+        run_id: id of the run.
+        root: run storage in whose SQLite file the run is, unless `overrides` or the environment name a server.
+        overrides: `section.key=value` changes.
+
+    Raises:
+        UserError: there is no such run, or it was not made by this project.
+    """
+    located = override(Recipe(name="repeat"), [text for text in overrides if text.startswith("tracking.uri=")])
+    documents = read_documents(tracking_uri(located, storage.absolute(root)), run_id, ("recipe.json", "data.json"))
+    data = documents["data.json"]
+    recipe = override(from_dict(Recipe, documents["recipe.json"]), overrides)
+    return recipe, Passport(data["passport"], data["passport_parts"])
+
+
+def tracking_uri(recipe: Recipe, root: str) -> str:
+    """Return where MLflow keeps the run: the recipe's URI, else MLFLOW_TRACKING_URI, else SQLite in the run storage.
+
+    Raises:
+        UserError: none was given and the run storage is remote, where SQLite cannot live.
+    """
+    uri = recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if uri:
+        return uri
+    if not storage.is_local(root):
+        raise UserError(
+            problem(
+                "There is no place for the MLflow record",
+                got=f"a remote run storage, {root}, and no tracking server",
+                allowed="a server's URL, or a local run storage, which gets an SQLite file",
+                fix="set tracking.uri or MLFLOW_TRACKING_URI",
+            )
+        )
+    return f"sqlite:///{storage.join(root, 'mlflow.db')}"
+
+
+def update_record(root: str, record: RunRecord, **changes: str) -> RunRecord:
+    """Publish the record with some fields changed."""
+    changed = replace(record, **changes)  # type: ignore[arg-type]
+    storage.write_json(storage.join(root, record.name, RECORD), asdict(changed))
+    return changed
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two recipes as "section.key old -> new", but for what a resumed run may change."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{key} {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(FREE)
+    ]

@@ -1,0 +1,132 @@
+"""A driver that trains a tiny network on random clips: `fit.py FOLDER RUN WORKERS [section.key=value ...]`.
+
+Environment: KILL=rank@step makes that worker SIGKILL itself once, after a checkpoint of this run is recorded;
+PAUSE=step makes every worker sleep there once, so that a test can kill the driver; POISON=n gives every clip of the
+first n steps infinite weights. Every step of every worker is traced to FOLDER/RUN.trace/.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.config import ModelConfig
+from pipeline.core.config import override
+from pipeline.core.errors import UserError
+from pipeline.data.catalog import Passport
+from pipeline.data.config import ClipConfig
+from pipeline.data.plan import Plan
+from pipeline.train.launch import train
+from pipeline.train.recipe import ComputeConfig, OptimConfig, Recipe, TrackingConfig, TrainConfig
+
+SAMPLES, VALIDATION, CLASSES, T, SIZE = 22, 7, 3, 4, 16
+
+
+@dataclass
+class Batch:
+    x_BTHWC: torch.Tensor
+    label_B: torch.Tensor
+    ids: tuple
+    step: int
+    epoch: int
+    samples_in_step: int
+
+
+class RandomFeed:
+    """Clip i is noise seeded with i, brighter with its class; a pure function of plan and position."""
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+        self.plan = Plan(recipe.train.seed, SAMPLES, recipe.train.global_batch, recipe.train.epochs)
+        self.classes = tuple("abc")
+        self.passport = Passport(os.environ.get("PASSPORT", "p1"), {"ids": os.environ.get("PASSPORT", "p1")})
+        self.validation_videos = VALIDATION
+
+    def _batch(self, samples, step, epoch, count):
+        clips = []
+        for i in samples:
+            rng = np.random.default_rng([int(i), epoch])
+            clips.append(rng.integers(0, 100, (T, SIZE, SIZE, 3)) + 70 * (int(i) % CLASSES))
+        x = torch.from_numpy(np.stack(clips).astype(np.uint8))
+        return Batch(
+            x, torch.from_numpy(np.asarray(samples) % CLASSES), tuple(f"v{i}" for i in samples), step, epoch, count
+        )
+
+    def train(self, start_step, rank, world):
+        for g in range(start_step, self.plan.total_steps):
+            step = self.plan.step(g)
+            for piece in step.pieces(rank, world, self.recipe.train.accumulate):
+                yield self._batch(piece, g, step.epoch, len(step.samples))
+
+    def validation(self, rank, world):
+        rows = np.array_split(np.arange(1000, 1000 + VALIDATION), world)[rank]
+        for start in range(0, len(rows), 3):
+            yield self._batch(rows[start : start + 3], 0, 0, 0)
+
+
+@dataclass
+class Trace:
+    """Writes what each worker did, and strikes when told."""
+
+    folder: str
+    run: str
+
+    def __call__(self, outcome, rank):
+        trace = Path(self.folder, f"{self.run}.trace")
+        trace.mkdir(exist_ok=True)
+        row = {"step": outcome.step, "epoch": outcome.epoch, "rank": rank, "ids": list(outcome.ids), "pid": os.getpid()}
+        with open(trace / f"{rank}.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+        if os.environ.get("KILL") == f"{rank}@{outcome.step}" and self._once("killed"):
+            self._await_a_recorded_checkpoint()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get("PAUSE") == str(outcome.step) and self._once(f"paused{rank}"):
+            self._await_a_recorded_checkpoint()
+            Path(self.folder, f"{self.run}.waiting{rank}").touch()
+            time.sleep(600)
+
+    def _once(self, what):
+        marker = Path(self.folder, f"{self.run}.{what}")
+        if marker.exists():
+            return False
+        marker.touch()
+        return True
+
+    def _await_a_recorded_checkpoint(self):
+        snapshot = Path(self.folder, self.run, "checkpoint_manager_snapshot.json")
+        while not snapshot.exists():
+            time.sleep(0.05)
+
+
+def recipe_for(workers):
+    return Recipe(
+        name="tiny",
+        clip=ClipConfig(frames=T, size=SIZE, short_side=SIZE),
+        model=ModelConfig(depth=10, width=4, classes=CLASSES, frames=T),
+        optim=OptimConfig(lr=0.02, reference_batch=0, schedule="cosine"),
+        train=TrainConfig(epochs=2, global_batch=4, log_every=2, agree_every=2, checkpoint_minutes=0.0),
+        compute=ComputeConfig(workers=workers, cpus_per_worker=0.5, data_cpus=0.0, max_failures=2),
+        tracking=TrackingConfig(experiment="test"),
+    )
+
+
+if __name__ == "__main__":
+    folder, run, workers, *assignments = sys.argv[1:]
+    try:
+        trained = train(
+            override(recipe_for(int(workers)), assignments),
+            root=folder,
+            name=run,
+            open_feed=RandomFeed,
+            hooks=(Trace(folder, run),),
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print("RESULT " + json.dumps(trained.__dict__))

@@ -66,7 +66,7 @@ class Guard:
         try:
             child.pipe.send((self.limit_s + self._orphan_grace_s, function, arguments))
             returned, value = child.pipe.recv()
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:  # the pipe broke, maybe in the middle of a message
             raise self._post_mortem(child) from error
         except BaseException:  # interrupted, or the arguments cannot be pickled: the pipe's state is unknown
             self.close()

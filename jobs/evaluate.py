@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Evaluate a trained network on a split: accuracies with intervals, per class, and with its attention inverted.
+
+    python jobs/evaluate.py --run stabn_demo-20260101-120000 --invert all
+    python jobs/evaluate.py --checkpoint runs/NAME/checkpoint_000010 --protocol 32x2 --split validation
+    ray job submit --working-dir . -- jobs/evaluate.py --run NAME --storage s3://BUCKET/runs --gpu --actors 8
+
+Leaves in --out: predictions.parquet, metrics.json, per_class.csv, confusion.csv, confusion.png, table.txt.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.cli import guarded, here
+from pipeline.eval.load import INVERSIONS
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", metavar="NAME|ID", help="a run by name, by folder, or by MLflow id")
+    what.add_argument("--checkpoint", metavar="URI", help="a checkpoint's folder")
+    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run (best)")
+    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set (the training's)")
+    parser.add_argument("--split", default="", help="split to evaluate (the recipe's test split)")
+    parser.add_argument("--fold", type=int, help="official fold (the recipe's)")
+    parser.add_argument(
+        "--protocol", default="", metavar="T|TxN", help="frames, or frames x clips: 32, 32x2 (one clip)"
+    )
+    parser.add_argument("--stride", type=int, help="distance between frames (the recipe's)")
+    parser.add_argument("--crops", type=int, choices=(1, 3, 10), default=1, help="crops in space (1)")
+    parser.add_argument("--invert", choices=(*INVERSIONS, "all"), default="none", help="attention to invert (none)")
+    parser.add_argument("--maps", choices=("none", "temporal", "all"), default="all", help="attention kept (all)")
+    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
+    parser.add_argument("--allow-other-data", action="store_true", help="accept videos that are not the training's")
+    parser.add_argument("--out", default="", help="local folder of the results (evaluations/...)")
+    parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow run")
+    parser.add_argument("--actors", type=int, default=1, help="processes that run the network (1)")
+    parser.add_argument("--cpus-per-actor", type=float, default=1.0, help="logical CPUs of each (1)")
+    parser.add_argument("--data-cpus", type=float, default=1.0, help="logical CPUs for decoding (1)")
+    parser.add_argument("--batch", type=int, default=8, help="clips of a forward pass (8)")
+    parser.add_argument("--gpu", action="store_true", help="one GPU for each actor")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads of an actor (1)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="precision (the recipe's)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate, print the table, and return the exit status."""
+    args = parse(arguments)
+
+    # After parsing, so that --help does not wait for Ray and MLflow.
+    from pipeline.core import ray_session
+    from pipeline.data.prepared import PreparedDataset
+    from pipeline.eval.evaluate import check_data, evaluate
+    from pipeline.eval.load import load
+    from pipeline.eval.predict import PredictJob, predict
+    from pipeline.eval.protocol import protocol_of
+    from pipeline.explain.results import Results, write_results
+    from pipeline.tracking import locate
+    from pipeline.tracking.evaluation import log_evaluation
+
+    checkpoint = locate.find_checkpoint(args.checkpoint or args.run, args.storage, args.which)
+    network = load(checkpoint)
+    dataset = PreparedDataset.open(args.data or network.recipe.data.root)
+    differences = check_data(network, dataset, allow_other=args.allow_other_data)
+    job = PredictJob(
+        checkpoint=checkpoint,
+        split=args.split or network.recipe.data.test_split,
+        fold=args.fold or network.recipe.data.fold,
+        protocol=protocol_of(network.recipe.clip, args.protocol, stride=args.stride, crops=args.crops),
+        inversions=INVERSIONS if args.invert == "all" else (args.invert,),
+        maps=args.maps,
+        batch=args.batch,
+        actors=args.actors,
+        gpu=args.gpu,
+        cpus_per_actor=args.cpus_per_actor,
+        data_cpus=args.data_cpus,
+        threads=args.threads,
+        precision=args.precision or network.precision,
+    )
+    for invert in job.inversions:
+        network.check_inversion(invert)
+    results = Results(network=network, dataset=dataset, job=job, differences=differences)
+    out = Path(args.out or Path("evaluations") / results.name)
+    ray_session.connect(sum(claim.count * claim.cpus for claim in job.claims()))
+    rows = predict(dataset, job)
+    evaluation = evaluate(rows, len(dataset.classes), job.inversions, str(out / "predictions.parquet"), results.about())
+    print(write_results(results, evaluation, out, args.truth), flush=True)
+    print(f"  results  {here(str(out.resolve()))}", flush=True)
+    uri = network.recipe.tracking.uri or locate.mlflow_uri(locate.storage_of(checkpoint))
+    if network.run_id and uri and not args.no_mlflow:
+        metrics, path = results.flat_metrics(evaluation), f"evaluation/{results.name}"
+        if log_evaluation(uri, network.run_id, metrics=metrics, step=network.step, folder=str(out), artifact_path=path):
+            print(f"  MLflow   run {network.run_id} at {uri}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

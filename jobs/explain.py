@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Show what a trained network attended to in video files: strips, animations, arrays, and a page for each video.
+
+    python jobs/explain.py clips/*.webm --run stabn_demo-20260101-120000
+    python jobs/explain.py push.mp4 --checkpoint runs/NAME/checkpoint_000010 --label "Pushing it from left to right"
+
+The whole video is shown in windows as long as the network's clip, the last one ending with the video; --centre shows
+the one clip in the middle, as an evaluation sees it. Each video gets a folder in --out: index.html, and for each window
+strip-N.png, clip-N.webp (or .gif) and arrays-N.npz (spatial, temporal, idx, valid, logits, att_logits, fps, classes).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.cli import guarded, here
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, paths or URIs")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", metavar="NAME|ID", help="a run by name, by folder, or by MLflow id")
+    what.add_argument("--checkpoint", metavar="URI", help="a checkpoint's folder")
+    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run (best)")
+    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--label", default="", metavar="TEXT|INDEX", help="true class of the videos")
+    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: class and action")
+    parser.add_argument("--centre", action="store_true", help="only the clip in the middle of the video")
+    parser.add_argument("--stride", type=int, help="distance between frames (the recipe's); longer windows")
+    parser.add_argument("--stretch", action="store_true", help="stretch attention to the full colours, for display")
+    parser.add_argument("--animation", choices=("webp", "gif"), default="webp", help="format of the animations (webp)")
+    parser.add_argument("--out", default="explanations", metavar="FOLDER", help="local folder (explanations)")
+    parser.add_argument("--gpu", action="store_true", help="run the network on the GPU")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Explain every video and say where the results are; returns the exit status."""
+    args = parse(arguments)
+
+    # After parsing, so that --help does not wait for MLflow.
+    from pipeline.eval.load import load
+    from pipeline.explain.explain import explain_video, with_stride
+    from pipeline.explain.gallery import Known, folder_names, known_of, write_explanation
+    from pipeline.explain.strip import StripStyle
+    from pipeline.tracking.locate import find_checkpoint
+
+    network = load(find_checkpoint(args.checkpoint or args.run, args.storage, args.which), gpu=args.gpu)
+    if args.stride is not None:
+        network = with_stride(network, args.stride)
+    known = known_of(args.truth, args.label, network.classes)
+    style = StripStyle(stretch=args.stretch, note=f"{network.recipe.name}, step {network.step}")
+    for video, name in zip(args.videos, folder_names(args.videos), strict=True):
+        facts: Known = known(video)
+        windows = explain_video(
+            network, video, Path(video).name, whole=not args.centre, label=facts.label, active_V=facts.active_V
+        )
+        page = write_explanation(Path(args.out) / name, network, windows, style, args.animation)
+        print(f"{video}: {len(windows)} windows, {here(str(page.resolve()))}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

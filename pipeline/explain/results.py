@@ -1,0 +1,122 @@
+"""The files of an evaluation: table, metrics, classes, confusions, and agreement with known truth."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.core import storage
+from pipeline.core.errors import UserError, problem
+from pipeline.data.prepared import PreparedDataset
+from pipeline.eval import report, truth
+from pipeline.eval.evaluate import Evaluation
+from pipeline.eval.load import Inversion, Recogniser
+from pipeline.eval.predict import PredictJob
+from pipeline.explain.confusion import draw_confusion
+from pipeline.explain.page import png
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What was evaluated on what."""
+
+    network: Recogniser
+    dataset: PreparedDataset
+    job: PredictJob
+    differences: tuple[str, ...]
+    """How the data differ from the training's; empty when they are the same."""
+
+    @property
+    def name(self) -> str:
+        """Name of the results, fit for a folder: recipe, step, split, protocol, inversions."""
+        inverted = "" if self.job.inversions == ("none",) else f"-{'-'.join(self.job.inversions)}"
+        fold = f"{self.job.fold}" if self.dataset.folds > 1 else ""
+        protocol = self.job.protocol.name.replace(" ", "-")
+        return f"{self.network.recipe.name}-step{self.network.step}-{self.job.split}{fold}-{protocol}{inverted}"
+
+    def about(self) -> dict[str, str]:
+        """Return everything that a reader needs to repeat the evaluation."""
+        network, job = self.network, self.job
+        return {
+            "recipe": network.recipe.name,
+            "network": f"{network.recipe.model.arch}, {network.recipe.model.backbone}-{network.recipe.model.depth}",
+            "checkpoint": network.checkpoint,
+            "step": str(network.step),
+            "mlflow_run": network.run_id,
+            "data": f"{self.dataset.name} at {self.dataset.root}",
+            "passport": self.dataset.passport,
+            "trained_on": network.passport.digest,
+            "differences": "; ".join(self.differences),
+            "split": f"{job.split}, fold {job.fold}",
+            "protocol": job.protocol.describe(),
+            "precision": str(job.precision),
+        }
+
+    def title(self) -> str:
+        """Return one line above the table."""
+        network, job = self.network, self.job
+        return (
+            f"{network.recipe.name}, step {network.step}: {self.dataset.name} {job.split}"
+            f"{f' fold {job.fold}' if self.dataset.folds > 1 else ''}, {job.protocol.describe()}"
+        )
+
+    def flat_metrics(self, evaluation: Evaluation) -> dict[str, float]:
+        """Return the accuracies by the names under which they are logged."""
+        protocol = self.job.protocol.name.replace(" ", "_")
+        return report.flat_metrics(evaluation, f"eval/{self.job.split}/{protocol}")
+
+
+def write_results(results: Results, evaluation: Evaluation, out: Path, truth_uri: str = "") -> str:
+    """Write every file but the predictions, which lie in `out` already, and return the table.
+
+    Args:
+        results: what was evaluated.
+        evaluation: the counts.
+        out: local folder.
+        truth_uri: truth of a synthetic data set; empty for none.
+
+    Raises:
+        UserError: truth asked for without temporal attention in the predictions, or truth of other videos.
+    """
+    first = results.job.inversions[0]
+    counts, classes = evaluation.perception[first], results.dataset.classes
+    text = report.table(evaluation, results.title())
+    if results.differences:
+        text += f"\nNot the training's data: {'; '.join(results.differences)}."
+    numbers: dict[str, Any] = {**results.about(), **report.metrics(evaluation)}
+    if truth_uri:
+        agreement = _agreement(results, out / "predictions.parquet", truth_uri)
+        text += "\n" + agreement.sentence()
+        # A split whose clips show only one kind of frame has no agreement to state, and JSON has no NaN.
+        numbers["temporal_attention_against_truth"] = asdict(agreement) if agreement.clips else {"clips": 0}
+    storage.publish_bytes(str(out / "table.txt"), (text + "\n").encode())
+    storage.publish_bytes(
+        str(out / "metrics.json"), (json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    )
+    if counts.videos:
+        picture = draw_confusion(counts, classes, f"{results.title()} ({report.INVERSION_NAMES[first]})")
+        storage.publish_bytes(str(out / "confusion.png"), png(picture))
+        storage.publish_bytes(str(out / "per_class.csv"), report.per_class_csv(counts, classes).encode())
+        storage.publish_bytes(str(out / "confusion.csv"), report.confusion_csv(counts, classes).encode())
+    return text
+
+
+def _agreement(results: Results, predictions: Path, truth_uri: str) -> truth.Agreement:
+    """Compare the network's own temporal attention with the truth."""
+    invert: Inversion = "none"
+    table = pq.read_table(predictions, columns=["id", "inversion", "temporal", "idx", "valid"])
+    table = table.filter(pc.and_(pc.equal(table["inversion"], invert), pc.is_valid(table["temporal"])))
+    if not len(table):
+        raise UserError(
+            problem(
+                "The predictions hold no temporal attention to compare with the truth",
+                got=f"--maps {results.job.maps}, inversions {', '.join(results.job.inversions)}, "
+                f"a {results.network.recipe.model.arch}",
+                allowed="an st_abn network, as trained, with its temporal attention kept",
+                fix="use --invert none or all, and --maps temporal or all; or leave --truth away",
+            )
+        )
+    return truth.compare(table.to_pylist(), truth.read_truth(truth_uri))

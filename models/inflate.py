@@ -45,7 +45,8 @@ class ImportReport:
 
     def __str__(self) -> str:
         reasons = "; ".join(f"{name}: {why}" for name, why in self.skipped if not name.endswith("num_batches_tracked"))
-        return f"{len(self.copied)} tensors copied, {len(self.skipped)} skipped ({reasons}), {len(self.kept)} kept"
+        why = f" ({reasons})" if reasons else ""
+        return f"{len(self.copied)} tensors copied, {len(self.skipped)} skipped{why}, {len(self.kept)} kept"
 
 
 def read_imagenet2d(depth: int, path: str = "") -> dict[str, Tensor]:

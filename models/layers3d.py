@@ -4,8 +4,8 @@ Shape letters, used as suffixes: B batch, C channel, T frame of the clip, H heig
 No layer here ever strides over time: frame t of the clip stays frame t of every feature map.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -142,23 +142,30 @@ def _recomputed(block: nn.Module, x_BCTHW: Tensor) -> Tensor:
         return y_BCTHW
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _running_statistics_kept(block)
+        return nullcontext(), _RunningStatisticsKept(block)
 
     y_BCTHW = checkpoint(block, x_BCTHW, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
     return y_BCTHW
 
 
-@contextmanager
-def _running_statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Let batch norm use the batch's statistics, as in the forward, without adding them to the running ones again."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
+class _RunningStatisticsKept:
+    """Lets batch norm use the batch's statistics, as in the forward, without adding them to the running ones again.
+
+    Entered once for every backward pass through the block, so not a generator-based context, which works once.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        self.norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+        self.before: list[tuple[float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum = 0.0
+            norm.num_batches_tracked = None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
+
+    def __exit__(self, *_: object) -> None:
+        for norm, (momentum, tracked) in zip(self.norms, self.before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 

@@ -53,8 +53,9 @@ def test_stages_of_the_resnet_50_extractor():
     }
 
 
-@pytest.mark.parametrize(("classes", "parameters"), [(101, 78_409_573), (487, 79_991_015)])
+@pytest.mark.parametrize(("classes", "parameters"), [(51, 78_204_723), (101, 78_409_573), (487, 79_991_015)])
 def test_c3d_has_the_published_parameters(classes, parameters):
+    """HMDB-51, UCF-101 and Sports-1M; sums that public ports of the Caffe network print."""
     model = on_meta(arch="baseline", backbone="c3d", classes=classes, frames=16)
     assert count(model) == parameters
 

@@ -82,6 +82,18 @@ def test_recomputation_keeps_only_block_inputs():
     assert saved(recomputed) < 0.5 * saved(kept)
 
 
+def test_two_backward_passes_through_one_recomputed_forward():
+    kept, recomputed = pair(depth=10)
+    gradients = []
+    for model in (kept, recomputed):
+        output = model(clips())
+        output.logits_BK.square().sum().backward(retain_graph=True)
+        output.att_logits_BK.square().sum().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert same(*gradients)
+    assert same(dict(kept.named_buffers()), dict(recomputed.named_buffers()))
+
+
 def test_recomputation_in_eval_mode_still_gives_gradients_and_touches_no_statistics():
     kept, recomputed = (model.eval() for model in pair(depth=10))
     gradients_kept, buffers_kept = step(kept)

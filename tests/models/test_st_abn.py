@@ -6,6 +6,7 @@ import torch
 from models import ModelConfig, build_model
 
 FRAMES, CLASSES = 8, 5
+C3D = {"backbone": "c3d", "c3d_temporal_pool": False}
 
 
 def small(**options):
@@ -232,6 +233,20 @@ def test_dropout_is_before_the_last_linear_layer_of_each_branch(att_head):
         assert torch.equal(model(clips()).logits_BK, model(clips()).logits_BK)
 
 
+def test_dropout_of_c3d_is_before_fc7_and_fc8():
+    model = small(**C3D)
+    zeros = {}
+    for name in ("fc6", "fc7", "fc8"):
+        layer = getattr(model.perception, name)
+        layer.register_forward_pre_hook(lambda module, inputs, name=name: zeros.update({name: inputs[0] == 0}))
+    torch.manual_seed(0)
+    model(clips())
+    first = dict(zeros)
+    model(clips())
+    changed = {name: not torch.equal(first[name], zeros[name]) for name in zeros}
+    assert changed == {"fc6": False, "fc7": True, "fc8": True}
+
+
 def test_attention_stage_starts_random_or_as_a_copy_of_stage_4():
     copied, drawn = small(att_stage_init="copy_stage4"), small()
     for ours, theirs in zip(copied.attention.stage.parameters(), copied.perception.stage.parameters(), strict=True):
@@ -247,16 +262,14 @@ def test_the_seed_decides_every_initial_weight():
 
 def test_initial_weights_follow_the_recipe():
     model = small(width=16, classes=50)
-    convolution = model.extractor.stage2[0].conv_b.weight
+    convolution = model.extractor.stage2[0].conv_a.weight
+    assert convolution.shape[0] != convolution.shape[1]
     fan_out = convolution.shape[0] * convolution[0, 0].numel()
     assert convolution.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1)
     for linear in (model.perception.fc, model.attention.class_head.fc):
         assert linear.weight.std().item() == pytest.approx(0.01, rel=0.1)
         assert (linear.bias == 0).all()
     assert (model.merge[1].weight == 1).all()
-
-
-C3D = {"backbone": "c3d", "c3d_temporal_pool": False}
 
 
 @pytest.mark.parametrize("options", [{"depth": 50}, {"depth": 18}, C3D], ids=str)

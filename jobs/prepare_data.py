@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from jobs.cli import guarded
 from pipeline.core import ray_session, storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data import decode
@@ -71,8 +72,9 @@ def allowed_of(text: str, listed: int) -> int:
     return allowed
 
 
-def run(args: argparse.Namespace) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Prepare, print the summary, and return the exit status."""
+    args = arguments(argv)
     listing = load_listing(args.name, args.source, metadata=args.metadata)
     allowed = allowed_of(args.allow_quarantine, len(listing.records))
     codec, compare = Codec(quality=args.quality), not args.one_decoder
@@ -104,14 +106,5 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job and turn a user's error into a message."""
-    try:
-        return run(arguments(argv))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -39,11 +39,11 @@ def on_ray(cpus: float = 1.0) -> Engine:
             raise UserError(problem("A task would never start", got=cpus, allowed=f"up to {largest:g} CPUs", fix=fix))
         tally = ray.remote(num_cpus=0)(Tally).remote()
         rows = [{"task": pickle.dumps(task)} for task in tasks]
-        with _all_cpus():
-            # One block a task, so that one task does one shard and a lost node costs the shards it was at.
-            dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _work, num_cpus=cpus, fn_kwargs={"tally": tally}
-            )
+        # One block a task, so that one task does one shard and a lost node costs the shards it was at.
+        blocks = ray.data.from_items(rows, override_num_blocks=len(rows))
+        dataset = blocks.map(_work, num_cpus=cpus, fn_kwargs={"tally": tally})
+        # Ray Data would reserve half of a small cluster for a consumer that has no work here.
+        dataset.context.op_resource_reservation_enabled = False
         with _reporting(tally, tell):
             done = sum(1 for _ in dataset.iter_rows())
         assert done == len(tasks), "every task gives one row"
@@ -62,21 +62,6 @@ def _work(row: dict[str, Any], tally: Any) -> dict[str, Any]:
 def _guard(limit_s: float) -> Guard:
     """The one decoding child of this Ray worker process; it ends by itself when the worker does."""
     return Guard(limit_s)
-
-
-@contextmanager
-def _all_cpus() -> Iterator[None]:
-    """Let a small cluster use all its CPUs: by default Ray Data reserves half of them for a consumer that has no work.
-
-    A data set copies the context when it is made, so the setting is put back at once.
-    """
-    context = ray.data.DataContext.get_current()
-    before = context.op_resource_reservation_enabled
-    context.op_resource_reservation_enabled = False
-    try:
-        yield
-    finally:
-        context.op_resource_reservation_enabled = before
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models import ModelConfig, build_model
+from models.baseline import Baseline
 
 
 @pytest.fixture(scope="module")
@@ -12,6 +13,7 @@ def baseline():
 
 
 def test_attention_fields_are_none(baseline):
+    assert isinstance(baseline, Baseline)
     output = baseline(torch.zeros(2, 3, 4, 32, 32))
     assert output.logits_BK.shape == (2, 5)
     assert output[1:] == (None, None, None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models import ModelConfig
+from models.config import ModelConfig
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from models import ModelConfig, build_model
+from models.resnet3d import BLOCKS
 
 
 def count(module: nn.Module) -> int:
@@ -51,6 +52,13 @@ def test_stages_of_the_resnet_50_extractor():
         "stage2": 1_219_584,
         "stage3": 9_981_952,
     }
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+def test_depth_counts_the_convolutions_on_the_longest_path_and_the_classifier(depth):
+    block, counts = BLOCKS[depth]
+    convolutions = {1: 2, 4: 3}[block.expansion]
+    assert 1 + convolutions * sum(counts) + 1 == depth
 
 
 @pytest.mark.parametrize(("classes", "parameters"), [(51, 78_204_723), (101, 78_409_573), (487, 79_991_015)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models import ModelConfig, build_model
+from models.layers3d import check_clip
 
 NETWORKS = [
     {"depth": 10},
@@ -133,6 +134,11 @@ def test_a_wrong_clip_is_refused_with_what_was_received_and_how_to_mend_it(arch,
         model(x)
     for word in [*words, "Received", "Allowed", "Fix"]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_a_right_clip_of_any_floating_type_passes(dtype):
+    check_clip(torch.zeros(1, 3, 4, 8, 8, dtype=dtype), frames=4)
 
 
 def test_models_import_and_run_without_anything_but_torch_and_numpy():

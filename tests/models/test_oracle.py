@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models import ModelConfig, build_model
+from models.c3d import GRID
 
 Weights = dict[str, np.ndarray]
 
@@ -205,7 +206,7 @@ def test_c3d_equals_numpy(over_time, frames, randomise):
     y = pool_2(convolved(y, "extractor.stage3", 2), over_time)
     y = pool_2(convolved(y, "extractor.stage4", 2), over_time)
     y = pool_2(convolved(y, "perception.stage", 2), over_time)
-    assert y.shape[3:] == (4, 4), "the published grid before fc6"
+    assert y.shape[3:] == GRID[1:] == (4, 4), "the published grid before fc6"
     y = y.mean(axis=2).reshape(1, -1)
     for name in ("fc6", "fc7"):
         y = relu(y @ weights[f"perception.{name}.weight"].T + weights[f"perception.{name}.bias"])

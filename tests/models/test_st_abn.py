@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from models import ModelConfig, build_model
+from models.outputs import StAbnOutput
+from models.st_abn import attend
+from models.st_attention import StAttention
 
 FRAMES, CLASSES = 8, 5
 C3D = {"backbone": "c3d", "c3d_temporal_pool": False}
@@ -63,6 +66,7 @@ def test_output_shapes_and_open_intervals(options):
     model = small(**options)
     frames, classes = options.get("frames", FRAMES), options.get("classes", CLASSES)
     output = model(clips(frames=frames))
+    assert isinstance(output, StAbnOutput)
     assert output.logits_BK.shape == output.att_logits_BK.shape == (2, classes)
     assert output.spatial_B1THW.shape == (2, 1, frames, 4, 4)
     assert output.temporal_B1T11.shape == (2, 1, frames, 1, 1)
@@ -88,6 +92,26 @@ def test_c3d_backbone_keeps_one_attention_value_a_frame():
 def test_clips_need_not_be_square(mechanism):
     output = mechanism(torch.randn(1, 3, FRAMES, 48, 80))
     assert output.spatial_B1THW.shape == (1, 1, FRAMES, 3, 5)
+
+
+def test_attend_on_numbers_small_enough_to_check_by_hand():
+    f_BCTHW = torch.tensor([10.0, 20.0]).reshape(1, 1, 2, 1, 1)
+    spatial_B1THW = torch.tensor([0.5, 0.0]).reshape(1, 1, 2, 1, 1)
+    temporal_B1T11 = torch.tensor([0.0, 0.25]).reshape(1, 1, 2, 1, 1)
+    both_BCT = attend(f_BCTHW, spatial_B1THW, temporal_B1T11)[..., 0, 0]
+    assert both_BCT.tolist() == [[[15.0, 20.0], [0.0, 5.0]]]
+
+
+def test_the_attention_branch_returns_an_override_of_one_map_beside_its_own_other(mechanism):
+    branch = mechanism.model.attention
+    assert isinstance(branch, StAttention)
+    f_BCTHW = torch.rand(2, mechanism.model.merge[0].out_channels, FRAMES, 3, 3)
+    with torch.no_grad():
+        logits_BK, spatial_B1THW, _ = branch(f_BCTHW)
+        overridden = branch(f_BCTHW, temporal_override_BT=torch.full((2, FRAMES), 0.25))
+    assert torch.equal(overridden[0], logits_BK)
+    assert torch.equal(overridden[1], spatial_B1THW)
+    assert (overridden[2] == 0.25).all()
 
 
 def test_formulas_of_the_mechanism(mechanism):

@@ -1,5 +1,10 @@
 """A network small enough to reason about, and micro-batches of the feed's type."""
 
+import importlib.util
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -83,3 +88,37 @@ def settings():
         return StepSettings(**(values | changes))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A cluster made by the jobs' own `connect`, apart from any other on the machine."""
+    import ray
+
+    from pipeline.core.ray_session import connect
+
+    folder = tempfile.mkdtemp(prefix="star-", dir="/tmp")  # short: sockets lie in it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # no token in the home folder of whoever runs the tests
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        ray.shutdown()  # another area's cluster, should it still be up
+        connect(4.0)
+        yield
+        ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def fit():
+    """programs/fit.py as a module whose classes travel to workers, which cannot import it, by value."""
+    from ray import cloudpickle
+
+    path = Path(__file__).parent / "programs" / "fit.py"
+    spec = importlib.util.spec_from_file_location("fit", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fit"] = module
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)
+    return module

@@ -1,8 +1,7 @@
-"""A driver that trains a tiny network on random clips: `fit.py FOLDER RUN WORKERS [section.key=value ...]`.
+"""Train a tiny network on random clips, and strike at will: `fit.py FOLDER RUN WORKERS [section.key=value ...]`.
 
-Environment: KILL=rank@step makes that worker SIGKILL itself once, after a checkpoint of this run is recorded;
-PAUSE=step makes every worker sleep there once, so that a test can kill the driver; POISON=n gives every clip of the
-first n steps infinite weights. Every step of every worker is traced to FOLDER/RUN.trace/.
+With PAUSE=step in the environment every worker sleeps after that step, once, so that a test can kill the driver.
+Every step of every worker is traced to FOLDER/RUN.trace/RANK.jsonl. The tests also import this file as a module.
 """
 
 import json
@@ -45,7 +44,7 @@ class RandomFeed:
         self.recipe = recipe
         self.plan = Plan(recipe.train.seed, SAMPLES, recipe.train.global_batch, recipe.train.epochs)
         self.classes = tuple("abc")
-        self.passport = Passport(os.environ.get("PASSPORT", "p1"), {"ids": os.environ.get("PASSPORT", "p1")})
+        self.passport = Passport("p1", {"ids": "1"})
         self.validation_videos = VALIDATION
 
     def _batch(self, samples, step, epoch, count):
@@ -72,21 +71,25 @@ class RandomFeed:
 
 @dataclass
 class Trace:
-    """Writes what each worker did, and strikes when told."""
+    """Writes down what each worker did, and strikes once when told."""
 
     folder: str
     run: str
+    kill: tuple = ()
+    """(rank, step): this worker kills itself after that step."""
+    pause: int = -1
+    """Every worker sleeps after this step."""
 
     def __call__(self, outcome, rank):
         trace = Path(self.folder, f"{self.run}.trace")
         trace.mkdir(exist_ok=True)
-        row = {"step": outcome.step, "epoch": outcome.epoch, "rank": rank, "ids": list(outcome.ids), "pid": os.getpid()}
+        row = {"step": outcome.step, "epoch": outcome.epoch, "ids": list(outcome.ids), "pid": os.getpid()}
         with open(trace / f"{rank}.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
-        if os.environ.get("KILL") == f"{rank}@{outcome.step}" and self._once("killed"):
+        if self.kill == (rank, outcome.step) and self._once("killed"):
             self._await_a_recorded_checkpoint()
             os.kill(os.getpid(), signal.SIGKILL)
-        if os.environ.get("PAUSE") == str(outcome.step) and self._once(f"paused{rank}"):
+        if self.pause == outcome.step and self._once(f"paused{rank}"):
             self._await_a_recorded_checkpoint()
             Path(self.folder, f"{self.run}.waiting{rank}").touch()
             time.sleep(600)
@@ -118,13 +121,14 @@ def recipe_for(workers):
 
 if __name__ == "__main__":
     folder, run, workers, *assignments = sys.argv[1:]
+    pause = int(os.environ.get("PAUSE", "-1"))
     try:
         trained = train(
             override(recipe_for(int(workers)), assignments),
             root=folder,
             name=run,
             open_feed=RandomFeed,
-            hooks=(Trace(folder, run),),
+            hooks=(Trace(folder, run, pause=pause),),
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -114,11 +114,23 @@ def _no_frames(path: Path, rng: np.random.Generator) -> None:
 
 
 def _flipped_bytes(path: Path, rng: np.random.Generator) -> None:
-    """Noise over the middle of the file; container and length stay whole."""
-    content = bytearray(path.read_bytes())
-    start, end = int(len(content) * 0.3), int(len(content) * 0.7)
-    content[start:end] = rng.bytes(end - start)
-    path.write_bytes(content)
+    """Noise in place of the packets in the middle of the video; the container around them stays whole."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        broken = path.with_name(f"broken-{path.name}")
+        options = {"fflags": "+bitexact"}
+        with av.open(str(broken), "w", format=path.suffix[1:], container_options=options) as copy:
+            target = copy.add_stream_from_template(stream)
+            for number, packet in enumerate(packets):
+                if len(packets) // 3 <= number < len(packets) - len(packets) // 3:
+                    noise = av.Packet(rng.bytes(packet.size))
+                    noise.pts, noise.dts, noise.duration = packet.pts, packet.dts, packet.duration
+                    noise.time_base, noise.is_keyframe = packet.time_base, packet.is_keyframe
+                    packet = noise
+                packet.stream = target
+                copy.mux(packet)
+    broken.replace(path)
 
 
 _FIRST_DATA = {".webm": b"\x1f\x43\xb6\x75", ".avi": b"movi", ".mp4": b"mdat"}

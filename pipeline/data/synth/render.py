@@ -47,7 +47,8 @@ def optical_flow(scene: Scene, frame: int) -> npt.NDArray[np.float32]:
 
     Returns:
         (H, W, 2): displacement to the right and downwards, pixels, of what is seen at each pixel of `frame`. Where a
-        thing leaves the frame, the flow leads outside it.
+        thing leaves the frame, the flow leads outside it. Pixels keep their colour along it, but for a zoom, under
+        which the backdrop's octaves also fade in and out.
     """
     after = frame + 1
     y_HW, x_HW = np.mgrid[: scene.height, : scene.width].astype(np.float64)

@@ -123,6 +123,7 @@ def claims_of(recipe: Recipe) -> list[Claim]:
         count=compute.workers,
         cpus=compute.cpus_per_worker,
         gpus=float(compute.gpu),
+        resource=compute.worker_resource,
         # Weights, gradients, momentum and the copy that a checkpoint makes; activations are not known beforehand.
         memory=0 if compute.gpu else 4 * model_bytes(recipe),
         store=_store_bytes(recipe, share) if compute.data_cpus else 0,
@@ -192,7 +193,9 @@ def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
         scaling_config=ScalingConfig(
             num_workers=compute.workers,
             use_gpu=compute.gpu,
-            resources_per_worker={"CPU": compute.cpus_per_worker} | ({"GPU": 1.0} if compute.gpu else {}),
+            resources_per_worker={"CPU": compute.cpus_per_worker}
+            | ({"GPU": 1.0} if compute.gpu else {})
+            | ({compute.worker_resource: 1.0} if compute.worker_resource else {}),
         ),
         torch_config=TorchConfig(backend="nccl" if compute.gpu else "gloo", timeout_s=COLLECTIVE_TIMEOUT_S),
         run_config=RunConfig(

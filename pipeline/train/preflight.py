@@ -7,8 +7,8 @@ them; two trials of a sweep hold the CPUs that the training inside them needs. A
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.core.errors import UserError, problem
 
@@ -30,6 +30,8 @@ class Claim:
     """Bytes of main memory of each."""
     store: int = 0
     """Bytes of the object store of the node of each."""
+    resource: str = ""
+    """Custom Ray resource of which each takes 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +43,11 @@ class Node:
     gpus: float = 0.0
     memory: int = 1 << 62
     store: int = 1 << 62
+    custom: Mapping[str, float] = field(default_factory=dict)
+    """Custom Ray resources by name."""
 
 
+RAYS_OWN = ("CPU", "GPU", "memory", "object_store_memory")
 UNITS = {
     "cpus": ("CPUs", 1),
     "gpus": ("GPUs", 1),
@@ -72,6 +77,7 @@ def check_cluster(claims: Sequence[Claim], nodes: Sequence[Node]) -> None:
                     f"export {MODE_VARIABLE}=warn)",
                 )
             )
+    _check_custom(claims, nodes)
     homeless = _first_without_place(claims, nodes)
     if homeless:
         shown = ", ".join(f"{node.name}: {node.cpus:g} CPUs, {node.gpus:g} GPUs" for node in nodes)
@@ -85,6 +91,16 @@ def check_cluster(claims: Sequence[Claim], nodes: Sequence[Node]) -> None:
         )
 
 
+def _check_custom(claims: Sequence[Claim], nodes: Sequence[Node]) -> None:
+    for name in sorted({claim.resource for claim in claims} - {""}):
+        wanted = sum(claim.count for claim in claims if claim.resource == name)
+        offered = sum(node.custom.get(name, 0.0) for node in nodes)
+        if wanted > offered:
+            fix = f"start the training nodes with --resources '{{\"{name}\": N}}', or set compute.worker_resource"
+            what = f"The cluster has too little of the custom resource {name}; the run would wait for ever"
+            raise UserError(problem(what, got=f"{wanted} needed", allowed=f"at most {offered:g}", fix=fix))
+
+
 def _setting(resource: str) -> str:
     return {
         "cpus": "compute.workers, compute.cpus_per_worker or compute.data_cpus",
@@ -96,13 +112,15 @@ def _setting(resource: str) -> str:
 
 def _first_without_place(claims: Sequence[Claim], nodes: Sequence[Node]) -> Claim | None:
     """Place the largest processes first, each on the first node with room; return the first that finds none."""
-    free = [{resource: float(getattr(node, resource)) for resource in UNITS} for node in nodes]
+    free = [{resource: float(getattr(node, resource)) for resource in UNITS} | dict(node.custom) for node in nodes]
     singles = [claim for claim in claims for _ in range(claim.count)]
-    for claim in sorted(singles, key=lambda c: (c.gpus, c.cpus, c.memory), reverse=True):
+    for claim in sorted(singles, key=lambda c: (c.gpus, c.resource, c.cpus, c.memory), reverse=True):
+        needs = {resource: float(getattr(claim, resource)) for resource in UNITS}
+        needs |= {claim.resource: 1.0} if claim.resource else {}
         for node in free:
-            if all(getattr(claim, resource) <= node[resource] + 1e-9 for resource in UNITS):
-                for resource in UNITS:
-                    node[resource] -= getattr(claim, resource)
+            if all(need <= node.get(resource, 0.0) + 1e-9 for resource, need in needs.items()):
+                for resource, need in needs.items():
+                    node[resource] = node.get(resource, 0.0) - need
                 break
         else:
             return claim
@@ -163,6 +181,7 @@ def _ray_nodes() -> list[Node]:
             gpus=node["Resources"].get("GPU", 0.0),
             memory=int(node["Resources"].get("memory", 0)),
             store=int(node["Resources"].get("object_store_memory", 0)),
+            custom={k: v for k, v in node["Resources"].items() if k not in RAYS_OWN},
         )
         for node in ray.nodes()
         if node["Alive"]

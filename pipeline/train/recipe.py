@@ -98,6 +98,10 @@ class ComputeConfig:
     cpus_per_worker: float = 1.0
     """Logical CPUs reserved by a training process."""
 
+    worker_resource: str = ""
+    """Custom Ray resource of which each training process takes 1; it keeps training on the nodes that declare it, on
+    clusters whose training nodes have no GPU to tell them apart. Empty: any node."""
+
     data_cpus: float = 1.0
     """Logical CPUs that the feed's tasks may use in all; must be free beside the training processes. 0 decodes inside
     the training processes, which wait meanwhile: for machines too small for more."""

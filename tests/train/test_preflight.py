@@ -90,3 +90,16 @@ def test_a_full_disk_is_refused_before_the_run(tmp_path):
     check_disk(str(tmp_path), 1, keep=2)
     with pytest.raises(UserError, match=r"\(2 kept \+ latest \+ new\) x 1048576\.00 GiB = 4194304\.00 GiB"):
         check_disk(str(tmp_path), 2**50, keep=2)
+
+
+def test_a_custom_resource_that_no_node_declares_is_named():
+    claims = claims_of(recipe(workers=2, worker_resource="trainer"))
+    with pytest.raises(UserError, match=r"custom resource trainer.*2 needed.*at most 1.*--resources"):
+        check_cluster(claims, [Node(name="data", cpus=8), Node(name="train", cpus=8, custom={"trainer": 1.0})])
+
+
+def test_training_is_placed_on_the_nodes_that_declare_its_resource():
+    claims = claims_of(recipe(workers=2, cpus_per_worker=2.0, data_cpus=2.0, worker_resource="trainer"))
+    check_cluster(claims, [Node(name="data", cpus=2), Node(name="train", cpus=4, custom={"trainer": 2.0})])
+    with pytest.raises(UserError, match="fits on no node beside the others"):
+        check_cluster(claims, [Node(name="data", cpus=4), Node(name="train", cpus=2, custom={"trainer": 2.0})])

@@ -48,7 +48,7 @@ def test_trials_that_hold_what_their_training_needs_are_refused():
     [
         {"workers": 1, "data_cpus": 1.0},
         {"workers": 2, "cpus_per_worker": 0.5, "data_cpus": 1.0},
-        {"workers": 2, "cpus_per_worker": 1.0, "data_cpus": 0.0},
+        {"workers": 2, "cpus_per_worker": 0.75, "data_cpus": 0.5},
     ],
 )
 def test_what_fits_passes(compute):

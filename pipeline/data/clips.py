@@ -18,6 +18,7 @@ from pipeline.data.augment import Frames, apply, draw, view_crop
 from pipeline.data.config import AugmentConfig, ClipConfig, ViewConfig
 from pipeline.data.decode import DecodeError, decode_video
 from pipeline.data.flip import NEVER, FlipMap
+from pipeline.data.ingest import shrink
 from pipeline.data.records import HIDDEN_LABEL, Clip, EncodedVideo
 from pipeline.data.sampling import draw_indices, view_indices
 from pipeline.data.shards import decode_frames
@@ -74,10 +75,12 @@ def load_clip(
     idx_T, valid_T = draw_indices(len(video.jpeg_V), clip, rng)
     swapped = flip_map[video.label]
     decision = draw(rng, augment, video.height, video.width, may_flip=swapped != NEVER)
+    distinct, position_T = np.unique(idx_T, return_inverse=True)
+    x_THWC = apply(decode_frames(video, distinct.tolist()), decision, clip)
     return Clip(
         id=video.id,
         label=swapped if decision.flip else video.label,
-        x_THWC=_spread(idx_T, lambda distinct: apply(decode_frames(video, distinct.tolist()), decision, clip)),
+        x_THWC=_repeated(x_THWC, position_T),
         idx_T=idx_T,
         valid_T=valid_T,
     )
@@ -100,6 +103,9 @@ def load_original(
 ) -> list[Clip]:
     """Return test views of an original video file, decoded whole; the clips' id is `uri`.
 
+    Frames are reduced to `clip.short_side` as preparation reduces them, so that apart from the shards' compression the
+    clips are those of a data set prepared at that size.
+
     Raises:
         UserError: the video cannot be decoded.
     """
@@ -114,7 +120,11 @@ def load_original(
                 fix="play the file to check it, or encode it anew",
             )
         ) from error
-    return _views(uri, label, len(frames_VHWC), lambda distinct: frames_VHWC[distinct], clip, views)
+
+    def decode(distinct: npt.NDArray[np.int32]) -> Frames:
+        return np.stack([shrink(frames_VHWC[v], clip.short_side) for v in distinct])
+
+    return _views(uri, label, len(frames_VHWC), decode, clip, views)
 
 
 def clip_generator(seed: int, epoch: int, video_id: str) -> np.random.Generator:
@@ -137,11 +147,6 @@ def _views(
     return clips
 
 
-def _spread(idx_T: npt.NDArray[np.int32], produce: Callable[[npt.NDArray[np.int32]], Frames]) -> Frames:
-    """Produce each distinct frame once and put copies where the clip shows it again."""
-    distinct, position_T = np.unique(idx_T, return_inverse=True)
-    return _repeated(produce(distinct), position_T)
-
-
 def _repeated(x_THWC: Frames, position_T: npt.NDArray[np.intp]) -> Frames:
+    """Put each distinct frame where the clip shows it; most clips show every frame once."""
     return x_THWC if len(x_THWC) == len(position_T) else x_THWC[position_T]

@@ -19,10 +19,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import ray
 import ray.data
 from ray.data import ExecutionResources
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, problem
 from pipeline.data.microbatch import Loader, MicroBatch, MicroPlan
 
 TASK_CLIPS = 64
@@ -53,6 +54,17 @@ class Share:
     prefetch: int
     """Micro-batches held ready."""
 
+    def __post_init__(self) -> None:
+        if self.task_cpus <= 0 or self.prefetch < 0:
+            raise UserError(
+                problem(
+                    "The feed has no CPU to work with",
+                    got=f"{self.cpus} CPUs a worker, {self.prefetch} micro-batches held ready",
+                    allowed="at least a ten-thousandth of a CPU a worker, and 0 or more micro-batches",
+                    fix="raise compute.data_cpus; set compute.prefetch to 0 or more",
+                )
+            )
+
     @property
     def tasks(self) -> int:
         """Tasks at a time."""
@@ -72,6 +84,8 @@ def stream(plans: Iterator[MicroPlan], loader: Loader, share: Share) -> Generato
     Raises:
         UserError: a video could not be fed; the message names it.
     """
+    assert ray.is_initialized(), "Ray Data would start a cluster of its own"
+    # It logs three lines an execution, and a long run has thousands of executions.
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed") as opener:
         opening = opener.submit(_open_next, plans, loader, share)

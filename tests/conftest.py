@@ -1,6 +1,8 @@
-"""A prepared data set of small real videos and a checkpoint of a small network, for every area that needs a whole."""
+"""What several areas need: small real videos, prepared; a checkpoint of a small network; a small Ray cluster."""
 
 import csv
+import shutil
+import tempfile
 
 import av
 import numpy as np
@@ -103,3 +105,26 @@ def make_checkpoint(tiny_root, tmp_path_factory):
 def tiny_checkpoint(make_checkpoint):
     """An ST-ABN checkpoint trained (so it says) on the prepared videos."""
     return make_checkpoint()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """Four logical CPUs in this process's own cluster, up for one module; its folder is short, sockets live in it."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_AUTH_MODE": "disabled"}.items():
+            patch.setenv(name, value)
+        folder = tempfile.mkdtemp(prefix="star-", dir="/tmp")
+        ray.shutdown()  # another module's, should it still be up
+        ray.init(
+            address="local",
+            num_cpus=4,
+            object_store_memory=200 << 20,
+            include_dashboard=False,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -94,14 +94,14 @@ class PredictJob:
 
 
 def predict(dataset: PreparedDataset, job: PredictJob) -> Iterator[dict[str, Any]]:
-    """Predict every readable video of a split, in listed order; Ray must be connected.
+    """Predict every readable video of a split, in listed order; Ray must be connected. A bad request raises at once.
 
     Args:
         dataset: the prepared data set.
         job: the rest.
 
-    Yields:
-        One row of ROW_SCHEMA for each video and inversion, the inversions of a video together.
+    Returns:
+        An iterator: one row of ROW_SCHEMA for each video and inversion, the inversions of a video together.
 
     Raises:
         UserError: an empty split, or a job larger than the cluster.
@@ -113,15 +113,23 @@ def predict(dataset: PreparedDataset, job: PredictJob) -> Iterator[dict[str, Any
         got = f"{job.split}, fold {job.fold}"
         raise UserError(problem("The split has no readable video", got=got, allowed="a split with videos", fix=fix))
     _check_room(job)
+    return _rows(dataset.root, videos, job)
+
+
+def _rows(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterator[dict[str, Any]]:
     merger = _Merger(videos, len(job.protocol.views), job.inversions)
-    for table in _view_tables(dataset.root, videos, job):
+    for table in _view_tables(root, videos, job):
         for view in table.to_pylist():
             yield from merger.add(view)
     merger.reconcile()
 
 
 def _view_tables(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterator[pa.Table]:
-    """Run the job; yields tables of VIEW_SCHEMA in listed order."""
+    """Run the job; yields tables of VIEW_SCHEMA in listed order.
+
+    Stages that ask for the same resources are fused by Ray: without GPUs an actor may then decode its own clips. A
+    stage with a GPU never is.
+    """
     together = max(1, job.batch // len(job.protocol.views))
     blocks = [
         pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]})

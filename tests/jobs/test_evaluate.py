@@ -1,0 +1,97 @@
+"""The evaluation job from its command line to its files and its MLflow run."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from jobs.cli import guarded
+from jobs.evaluate import main
+
+pytestmark = [
+    # Ray Data warns about its own deprecated fields whenever it copies its own context.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
+    # MLflow uses an option that SQLAlchemy 2.1 has deprecated.
+    pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning"),
+]
+
+
+@pytest.mark.ray
+def test_an_evaluation_leaves_files_that_agree_and_logs_them(
+    ray_cluster, tiny_root, make_checkpoint, tmp_path, monkeypatch, capsys
+):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri)
+    run_id = client.create_run(client.create_experiment("e", artifact_location=str(tmp_path / "artifacts"))).info.run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    checkpoint, out = make_checkpoint(mlflow_run_id=run_id), tmp_path / "out"
+    truth = tmp_path / "truth.parquet"
+    ids = [f"validation-{i}" for i in range(2, 9)]
+    pq.write_table(pa.table({"id": ids, "active": [[t % 2 == 0 for t in range(20)]] * 7}), truth)
+
+    arguments = ["--checkpoint", checkpoint, "--invert", "all", "--protocol", "8x2", "--out", str(out)]
+    assert guarded(main, [*arguments, "--truth", str(truth)]) == 0
+
+    printed = capsys.readouterr().out
+    rows = pq.read_table(out / "predictions.parquet").to_pylist()
+    plain = [row for row in rows if row["inversion"] == "none"]
+    right = sum(int(np.argmax(row["scores"])) == row["label"] for row in plain)
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert len(rows) == 28
+    assert sorted(row["id"] for row in plain) == ids
+    assert numbers["perception"]["none"]["top1_hits"] == right
+    assert numbers["passport"] == numbers["trained_on"]
+    assert numbers["temporal_attention_against_truth"]["clips"] == 7
+    with (out / "per_class.csv").open() as file:
+        assert sum(int(line["top1_hits"]) for line in csv.DictReader(file)) == right
+    with (out / "confusion.csv").open() as file:
+        assert sum(int(cell) for line in list(csv.reader(file))[1:] for cell in line[1:]) == 7
+    with Image.open(out / "confusion.png") as picture:
+        assert picture.size[0] >= 700
+    table = (out / "table.txt").read_text()
+    assert table in printed
+    assert f"{100 * right / 7:.2f}" in table
+    assert "both inverted, attention branch" in table
+    assert "2 clips of 8 frames" in table
+    assert "active frames" in table
+
+    run = client.get_run(run_id)
+    assert run.data.metrics["eval/validation/8x2/none/top1"] == pytest.approx(100 * right / 7)
+    (folder,) = client.list_artifacts(run_id, "evaluation")
+    logged = {artifact.path.rsplit("/", 1)[1] for artifact in client.list_artifacts(run_id, folder.path)}
+    assert logged == {path.name for path in out.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--protocol", "32"], "8x2"),
+        (["--data", "/nowhere"], "no prepared data set"),
+        (["--split", "dev", "--out", "x"], "no such split"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_wrong_request_is_one_line_and_status_2(tiny_checkpoint, arguments, words, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.core.ray_session.connect", lambda cpus: None)  # refused before any cluster is needed
+    assert guarded(main, ["--checkpoint", tiny_checkpoint, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_baseline_has_nothing_to_invert(make_checkpoint, capsys):
+    assert guarded(main, ["--checkpoint", make_checkpoint("baseline"), "--invert", "all"]) == 2
+    assert "no attention to invert" in capsys.readouterr().err
+
+
+def test_an_unknown_training_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert guarded(main, ["--run", "nothing", "--storage", str(tmp_path)]) == 2
+    assert "no such training" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what")
     what.add_argument("--name", required=True, choices=sorted(LOADERS), help="the data set")
-    what.add_argument("--source", required=True, help="path or URI of its videos")
+    what.add_argument("--source", required=True, help="path or URI of its videos; every node must reach it")
     what.add_argument("--out", required=True, help="path or URI of the prepared data set; every node must reach it")
     what.add_argument("--metadata", help="folder of the official files, when they are not beside the videos")
     how = parser.add_argument_group("how")

@@ -25,6 +25,8 @@ from pipeline.core.errors import UserError, problem
 TEMPORARY = ".tmp-"
 """Marks a file that is being written; what a killed writer leaves behind carries it too."""
 _CHUNK = 1 << 20
+_WITHOUT_FOLDERS = ("s3", "gcs")
+"""A key needs no folder there, and making one takes a request and a permission."""
 
 
 def resolve(uri: str) -> tuple[Any, str]:
@@ -130,7 +132,8 @@ def publish(uri: str) -> Iterator[IO[bytes]]:
     """Yield a binary file to fill; it appears at `uri`, whole, when the block ends without an exception."""
     filesystem, path = resolve(uri)
     folder, name = os.path.split(path)
-    filesystem.create_dir(folder, recursive=True)
+    if filesystem.type_name not in _WITHOUT_FOLDERS:
+        filesystem.create_dir(folder, recursive=True)
     if is_local(uri):
         temporary = os.path.join(folder, f"{TEMPORARY}{uuid.uuid4().hex}-{name}")
         try:

@@ -7,7 +7,7 @@ decoded by the same decoder and stored by the same codec. Paths, row order and s
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 import pyarrow as pa
@@ -61,20 +61,31 @@ PASSPORT_COLUMNS = ("label", "split", "status", "reason", "frames", "width", "he
 
 def to_parquet(rows: Sequence[CatalogRow]) -> bytes:
     """Return the rows as a Parquet file; the same rows are the same bytes."""
-    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA)
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in SCHEMA]
     file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd")
+    pq.write_table(pa.table(columns, schema=SCHEMA), file, compression="zstd")
     return file.getvalue()
 
 
 def from_parquet(data: bytes) -> tuple[CatalogRow, ...]:
-    """Return the rows of a Parquet file that `to_parquet` wrote."""
-    plain = pq.read_table(pa.BufferReader(data), schema=SCHEMA).to_pylist()
-    return tuple(row_from(values) for values in plain)
+    """Return the rows of a Parquet file that `to_parquet` wrote.
+
+    Raises:
+        ValueError: the bytes are something else.
+    """
+    table = pq.read_table(pa.BufferReader(data))
+    if table.schema != SCHEMA:
+        raise ValueError(f"the columns are {table.schema.names}")
+    # By way of NumPy, which makes Python's values several times faster than Arrow does.
+    columns = {name: table.column(name).to_numpy().tolist() for name in SCHEMA.names}
+    columns["split"] = [tuple(split) for split in columns["split"]]
+    return tuple(
+        CatalogRow(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
+    )
 
 
 def row_from(values: Mapping[str, Any]) -> CatalogRow:
-    """Build a row from JSON or Parquet values."""
+    """Build a row from the JSON values of a sidecar."""
     return CatalogRow(**{**values, "split": tuple(values["split"])})
 
 
@@ -91,7 +102,7 @@ def passport_of(
     rows: Sequence[CatalogRow], *, classes: Sequence[str], codec: Mapping[str, Any], short_side: int
 ) -> Passport:
     """Digest what two runs must share to be comparable."""
-    ordered = sorted(rows, key=lambda row: row.id)
+    ordered = sorted(rows, key=lambda row: row.id)  # values line up with ids, so a column's digest needs no ids
     parts = {
         "classes": storage.sha256_json(list(classes)),
         "codec": storage.sha256_json(dict(codec)),
@@ -99,7 +110,7 @@ def passport_of(
         "ids": storage.sha256_json([row.id for row in ordered]),
     }
     for column in PASSPORT_COLUMNS:
-        parts[column] = storage.sha256_json([[row.id, getattr(row, column)] for row in ordered])
+        parts[column] = storage.sha256_json([getattr(row, column) for row in ordered])
     return Passport(storage.sha256_json(parts), parts)
 
 

@@ -11,6 +11,11 @@ from typing import IO, Literal
 Kind = Literal["avi", "mp4", "matroska", "other"]
 
 _UNKNOWN_SIZE = -1
+_OPEN_RIFF = 0xFFFFFFFF
+_BOXES = frozenset(
+    b"ftyp moov mdat free skip wide uuid moof mfra sidx styp ssix meta pdin prft emsg pnot udta PICT".split()
+)
+"""Names that a box at the top level of ISO media can have."""
 _SEGMENT = 0x18538067
 _CLUSTER = 0x1F43B675
 
@@ -46,13 +51,13 @@ def inspect(file: IO[bytes]) -> Container:
 
 
 def _riff_missing(file: IO[bytes], size: int) -> str:
-    """An OpenDML file is a row of RIFF chunks; the last one must end with the file."""
+    """An OpenDML file is a row of RIFF chunks; the file must not end before the last one does."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
         name, length = struct.unpack("<4sI", file.read(8))
-        if name != b"RIFF":
-            return ""  # trailing bytes of another program; the video before them is whole
+        if name != b"RIFF" or length == _OPEN_RIFF:
+            return ""  # bytes that another program appended, or a writer that could not seek back
         position += 8 + length + length % 2
     # Some writers leave the last pad byte out.
     return "" if position <= size + 1 else f"{position - size} of the {position} bytes that the RIFF header declares"
@@ -67,8 +72,8 @@ def _boxes_missing(file: IO[bytes], size: int) -> str:
             length = int.from_bytes(file.read(8), "big")
         elif length == 0:
             length = size - position  # the last box may leave its length open
-        if length < 8:
-            return ""  # not a box; the decoder decides what this file is
+        if length < 8 or name not in _BOXES:
+            break  # not a box: something that was appended, or no mp4 at all; the decoder decides
         names.add(name)
         position += length
     if position > size:
@@ -87,6 +92,8 @@ def _ebml_missing(file: IO[bytes], size: int) -> str | None:
         if length == _UNKNOWN_SIZE:
             return None
         position = start + length
+        if name == _SEGMENT:
+            break  # what follows was appended
     return "" if position <= size else f"{position - size} of the {position} bytes that the segment declares"
 
 

@@ -122,11 +122,11 @@ def _compress_folder(result: Ingested, pictures: list[tuple[str, bytes]], config
 
 def _finish(result: Ingested, config: IngestConfig) -> Ingested:
     """Check the number of frames; a video that fails keeps its facts and loses its frames."""
-    count = len(result.jpeg_V)
-    if count >= max(2, config.min_frames):
+    count, needed = len(result.jpeg_V), max(2, config.min_frames)
+    if count >= needed:
         return result
     reason = {0: decode.DECODE_ERROR, 1: decode.ONE_FRAME}.get(count, decode.TOO_FEW_FRAMES)
-    return replace(result, reason=reason, detail=f"{count} frames, {config.min_frames} are needed", jpeg_V=())
+    return replace(result, reason=reason, detail=f"{count} frames, {needed} are needed", jpeg_V=())
 
 
 def _compress(frames: Iterator[Frame], config: IngestConfig) -> dict[str, Any]:

@@ -4,8 +4,11 @@ Shard k holds the k-th run of `shard_videos` listed videos, so the work, its ord
 and the sources alone. A sidecar makes a shard count: whatever is killed, the next run finds whole shards or none.
 """
 
+import hashlib
 import json
 import posixpath
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -24,6 +27,8 @@ from pipeline.data.shard_task import ABSENT, ShardTask, Tally, prepare_shard
 _ABANDONED_S = 3600.0
 """Age at which a temporary file has no writer any more."""
 _PARALLEL_READS = 16
+_OURS = re.compile(r"\d{5,}(-[0-9a-f]{12}\.arrow|\.json)")
+"""Names of shards and sidecars; what a person put beside them is never deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +89,12 @@ def prepare(
         tell_of: makes the receiver of progress from the number of videos that there are to do.
 
     Raises:
-        UserError: no videos, ids that occur twice, or files that are not there (without `quarantine_missing`).
+        UserError: no videos, ids that occur twice, another data set at `root`, or files that are not there (without
+            `quarantine_missing`).
     """
     root = storage.absolute(root)
     tasks = plan(listing, root, config)
+    _refuse_another(listing, root)
     if not config.quarantine_missing:
         _refuse_missing(tasks)
     storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
@@ -106,8 +113,8 @@ def plan(listing: Listing, root: str, config: PrepareConfig) -> tuple[ShardTask,
         fix = "check --source and --metadata"
         raise UserError(problem(f"{listing.name} lists no video", got=listing.root, allowed="at least one", fix=fix))
     ids = [record.id for record in listing.records]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
+    (twice, times), *_ = Counter(ids).most_common(1)
+    if times > 1:
         fix = "remove the second line from the metadata"
         raise UserError(problem("A video is listed twice", got=twice, allowed="every id once", fix=fix))
     source_root = storage.absolute(listing.root)
@@ -136,6 +143,16 @@ def _signatures(listing: Listing, source_root: str) -> list[tuple[int, int]]:
         for entry in storage.entries(storage.join(source_root, folder) if folder else source_root):
             known[posixpath.join(folder, entry.base_name)] = (entry.size or 0, entry.mtime_ns or 0)
     return [known.get(record.path, ABSENT) for record in listing.records]
+
+
+def _refuse_another(listing: Listing, root: str) -> None:
+    """Keep a slip in `--out` from replacing another data set."""
+    manifest = storage.join(root, MANIFEST)
+    held = storage.read_json(manifest).get("name") if storage.exists(manifest) else listing.name
+    if held != listing.name:
+        fix = f"choose another --out, or delete {root} yourself"
+        what = f"{root} holds another prepared data set"
+        raise UserError(problem(what, got=f"{held}, to be replaced by {listing.name}", allowed=listing.name, fix=fix))
 
 
 def _refuse_missing(tasks: Sequence[ShardTask]) -> None:
@@ -187,7 +204,7 @@ def _sidecars(tasks: Sequence[ShardTask], names: Iterable[str]) -> list[dict[str
 def _is_current(task: ShardTask, sidecar: dict[str, Any], sizes: dict[str, int], retry: Sequence[str]) -> bool:
     shard = sidecar["shard"]
     return (
-        sidecar["key"] == task.key
+        sidecar.get("key") == task.key
         and sidecar["signatures"] == [list(signature) for signature in task.signatures]
         and sizes.get(shard["path"].rpartition("/")[2]) == shard["bytes"]
         and not any(row["reason"] in retry for row in sidecar["rows"] if row["reason"])
@@ -207,7 +224,7 @@ def _publish(
     assert len(sidecars) == len(tasks), "every task has published its sidecar"
     rows = tuple(catalog.row_from(values) for sidecar in sidecars for values in sidecar["rows"])
     assert [row.id for row in rows] == [record.id for record in listing.records], "every listed video has its row"
-    counts = catalog.count(rows)
+    counts, table = catalog.count(rows), catalog.to_parquet(rows)
     codec = config.ingest.codec.to_dict()
     identity = catalog.passport_of(rows, classes=listing.classes, codec=codec, short_side=config.ingest.short_side)
     manifest = {
@@ -216,6 +233,7 @@ def _publish(
         "classes": listing.classes,
         "codec": codec,
         "short_side": config.ingest.short_side,
+        "catalog_sha256": hashlib.sha256(table).hexdigest(),
         "counts": asdict(counts),
         "passport": identity.digest,
         "passport_parts": identity.parts,
@@ -224,7 +242,7 @@ def _publish(
     }
     quarantined = tuple(row for row in rows if row.status == QUARANTINED)
     written = [
-        storage.publish_bytes(storage.join(root, CATALOG), catalog.to_parquet(rows)),
+        storage.publish_bytes(storage.join(root, CATALOG), table),
         storage.publish_bytes(storage.join(root, QUARANTINE), catalog.to_parquet(quarantined)),
         storage.write_json(storage.join(root, MANIFEST), manifest),
     ]
@@ -243,7 +261,7 @@ def _prune(root: str, names: Iterable[str], tasks: Sequence[ShardTask], sidecars
     needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars}
     needed |= {f"{task.index:05d}.json" for task in tasks}
     for name in names:
-        if name not in needed and not name.startswith(storage.TEMPORARY):
+        if name not in needed and _OURS.fullmatch(name):
             storage.delete(storage.join(root, SHARDS, name))
 
 

@@ -3,6 +3,7 @@
 Below its root lie `manifest.json` (published last), `catalog.parquet`, `quarantine.parquet` and `shards/*.arrow`.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,19 +42,31 @@ class PreparedDataset:
             UserError: there is none, it is of another format, or a preparation stopped between catalog and manifest.
         """
         root = storage.absolute(root)
-        try:
-            manifest = storage.read_json(storage.join(root, MANIFEST))
-            rows = catalog.from_parquet(storage.read_bytes(storage.join(root, CATALOG)))
-        except FileNotFoundError as error:
-            allowed = f"a folder or URI with {MANIFEST} and {CATALOG}"
-            fix = "run jobs/prepare_data.py --out on it, or correct data.root"
-            raise UserError(problem("There is no prepared data set", got=root, allowed=allowed, fix=fix)) from error
+        manifest, data = cls._read(root)
         if manifest.get("format") != FORMAT:
             got, fix = f"format {manifest.get('format')}", "prepare the data set again with this version"
             raise UserError(problem(f"{root} has another format", got=got, allowed=f"format {FORMAT}", fix=fix))
-        dataset = cls(root, manifest["name"], tuple(manifest["classes"]), manifest["passport"], manifest, rows)
-        dataset._check_passport()
-        return dataset
+        found = hashlib.sha256(data).hexdigest()
+        if found != manifest["catalog_sha256"]:
+            got, allowed = f"a catalog of SHA-256 {found}", f"the manifest's {manifest['catalog_sha256']}"
+            fix = "run jobs/prepare_data.py again; it was stopped while it published, or is running"
+            what = f"Catalog and manifest of {root} do not belong together"
+            raise UserError(problem(what, got=got, allowed=allowed, fix=fix))
+        rows = catalog.from_parquet(data)
+        return cls(root, manifest["name"], tuple(manifest["classes"]), manifest["passport"], manifest, rows)
+
+    @staticmethod
+    def _read(root: str) -> tuple[dict[str, Any], bytes]:
+        allowed = f"a folder or URI with {MANIFEST} and {CATALOG}"
+        fix = "run jobs/prepare_data.py --out on it, or correct data.root"
+        try:
+            manifest: dict[str, Any] = storage.read_json(storage.join(root, MANIFEST))
+            return manifest, storage.read_bytes(storage.join(root, CATALOG))
+        except FileNotFoundError as error:
+            raise UserError(problem("There is no prepared data set", got=root, allowed=allowed, fix=fix)) from error
+        except ValueError as error:
+            what = f"The manifest of a prepared data set is damaged ({error})"
+            raise UserError(problem(what, got=root, allowed=allowed, fix=fix)) from error
 
     @property
     def identity(self) -> Passport:
@@ -94,18 +107,3 @@ class PreparedDataset:
             fix = "run jobs/prepare_data.py again"
             raise UserError(problem(f"The catalog of {self.root} does not add up", got=got, allowed=allowed, fix=fix))
         return counts
-
-    def _check_passport(self) -> None:
-        found = catalog.passport_of(
-            self.rows, classes=self.classes, codec=self.manifest["codec"], short_side=self.manifest["short_side"]
-        )
-        if found.digest != self.passport:
-            differences = ", ".join(catalog.compare_passports(self.identity, found))
-            raise UserError(
-                problem(
-                    f"Catalog and manifest of {self.root} do not belong together ({differences})",
-                    got=found.digest,
-                    allowed=f"the manifest's passport {self.passport}",
-                    fix="run jobs/prepare_data.py again; it was stopped while it published, or is running",
-                )
-            )

@@ -1,6 +1,9 @@
+import io
 import random
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data import catalog
@@ -41,6 +44,13 @@ def test_rows_survive_parquet_and_the_bytes_are_the_same():
     assert catalog.from_parquet(data) == given
     assert catalog.to_parquet(given) == data
     assert catalog.from_parquet(catalog.to_parquet(())) == ()
+
+
+def test_another_parquet_file_is_refused():
+    file = io.BytesIO()
+    pq.write_table(pa.table({"id": ["v0"]}), file)
+    with pytest.raises(ValueError, match="the columns are"):
+        catalog.from_parquet(file.getvalue())
 
 
 def test_where_things_lie_is_no_part_of_the_passport():

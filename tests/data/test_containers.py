@@ -28,8 +28,13 @@ def test_every_cut_is_seen(files, suffix):
         assert found.missing, end
 
 
-def test_bytes_after_an_avi_and_its_last_pad_byte_are_no_matter(files):
-    assert inspect(io.BytesIO(files["avi"] + b"appended")).missing == ""
+@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize("tail", [b"appended by another program", bytes(50), b"\xff" * 50])
+def test_bytes_after_the_end_are_no_matter(files, suffix, tail):
+    assert inspect(io.BytesIO(files[suffix] + tail)).missing == ""
+
+
+def test_the_last_pad_byte_of_an_avi_is_no_matter():
     odd = b"RIFF" + (7).to_bytes(4, "little") + b"AVI " + b"abc"
     assert inspect(io.BytesIO(odd)).missing == ""
     assert inspect(io.BytesIO(odd + b"\0")).missing == ""
@@ -41,6 +46,10 @@ def test_an_opendml_avi_is_a_row_of_riff_chunks(files):
     second = b"RIFF" + (12).to_bytes(4, "little") + b"AVIX" + b"LIST1234"
     assert inspect(io.BytesIO(whole + second)).missing == ""
     assert inspect(io.BytesIO(whole + second[:-4])).missing.startswith("4 of the")
+
+
+def test_a_riff_that_leaves_its_size_open_is_not_short():
+    assert inspect(io.BytesIO(b"RIFF" + b"\xff" * 4 + b"AVI " + bytes(100))).missing == ""
 
 
 def test_an_mp4_may_leave_its_last_box_open_and_use_long_sizes():

@@ -245,9 +245,57 @@ def test_what_a_killed_run_left_is_whole_or_absent(world, finished):
 def test_a_catalog_of_another_state_is_refused(world):
     _, root = world
     rows = catalog.from_parquet((root / "catalog.parquet").read_bytes())
-    (root / "catalog.parquet").write_bytes(catalog.to_parquet([replace(rows[0], label=2), *rows[1:]]))
-    with pytest.raises(UserError, match=r"do not belong together \(label differs\).*run jobs/prepare_data\.py again"):
+    (root / "catalog.parquet").write_bytes(catalog.to_parquet([replace(rows[0], row=1), *rows[1:]]))
+    with pytest.raises(UserError, match=r"do not belong together.*run jobs/prepare_data\.py again"):
         PreparedDataset.open(str(root))
+
+
+def test_a_manifest_of_something_else_is_refused(world):
+    _, root = world
+    (root / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(UserError, match=r"another format. Received: format 99\. Allowed: format 1"):
+        PreparedDataset.open(str(root))
+    (root / "manifest.json").write_text("{half of a manif")
+    with pytest.raises(UserError, match="manifest of a prepared data set is damaged"):
+        PreparedDataset.open(str(root))
+
+
+def test_splits_and_folds_that_are_not_there_are_named(finished):
+    dataset = PreparedDataset.open(str(finished[0]))
+    with pytest.raises(UserError, match=r"no such split. Received: validation\. Allowed: test, train"):
+        dataset.videos("validation")
+    with pytest.raises(UserError, match=r"no such fold. Received: 2\. Allowed: 1 to 1"):
+        dataset.videos("train", fold=2)
+
+
+def test_each_fold_has_its_own_splits(originals, tmp_path):
+    listing = list_videos(originals, [0, 1, 2])
+    folds = (("train", "test"), ("test", "unused"), ("train", "train"))
+    records = tuple(replace(record, split=split) for record, split in zip(listing.records, folds, strict=True))
+    prepare(replace(listing, records=records), str(tmp_path), CONFIG, in_process)
+    dataset = PreparedDataset.open(str(tmp_path))
+    assert [video.id for video in dataset.videos("train", fold=1)] == ["0", "2"]
+    assert [video.id for video in dataset.videos("train", fold=2)] == ["2"]
+    assert [video.id for video in dataset.videos("unused", fold=2)] == ["1"]
+
+
+def test_a_slip_does_not_replace_another_data_set_or_delete_other_files(world):
+    source, root = world
+    before = state(root)
+    with pytest.raises(UserError, match=r"holds another prepared data set. Received: folder, to be replaced by ucf101"):
+        prepare(replace(list_videos(source), name="ucf101"), str(root), CONFIG, refuse)
+    assert state(root) == before
+    (root / "shards/notes.txt").write_text("mine")
+    prepare(list_videos(source, range(4)), str(root), CONFIG, refuse)
+    assert (root / "shards/notes.txt").read_text() == "mine"
+
+
+def test_a_broken_link_is_a_missing_file(world):
+    source, root = world
+    (source / name_of(3)).unlink()
+    (source / name_of(3)).symlink_to(source / "nowhere.webm")
+    with pytest.raises(UserError, match=r"1 of 10 listed videos are not below"):
+        prepare(list_videos(source), str(root), CONFIG, refuse)
 
 
 def test_ids_occur_once_and_there_are_some(originals, tmp_path):

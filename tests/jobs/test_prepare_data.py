@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from jobs import prepare_data
 from jobs.cli import guarded
@@ -68,17 +67,6 @@ def ray_folder():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def cluster(ray_folder):
-    """Two CPUs on this machine; the job finds itself connected."""
-    if ray.is_initialized():  # by another area's tests; theirs will do
-        yield
-        return
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=ray_folder)
-    yield
-    ray.shutdown()
-
-
 def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -124,7 +112,7 @@ def check(root, truth, undisturbed, printed, errors):
 
 @pytest.mark.ray
 def test_on_ray_good_videos_are_stored_bad_ones_named_and_the_bytes_those_of_one_process(
-    source, undisturbed, cluster, tmp_path, capsys
+    source, undisturbed, ray_cluster, tmp_path, capsys
 ):
     folder, truth = source
     root = tmp_path / "root"
@@ -142,7 +130,7 @@ def test_on_ray_good_videos_are_stored_bad_ones_named_and_the_bytes_those_of_one
 
 
 @pytest.mark.ray
-def test_a_task_that_no_node_can_run_is_refused(source, cluster, tmp_path, capsys):
+def test_a_task_that_no_node_can_run_is_refused(source, ray_cluster, tmp_path, capsys):
     request = ["--name", "folder", "--source", str(source[0]), "--out", str(tmp_path), "--cpus", "64"]
     assert guarded(prepare_data.main, request) == 2
     assert "A task would never start. Received: 64.0. Allowed: up to " in capsys.readouterr().err

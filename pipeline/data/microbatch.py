@@ -109,8 +109,8 @@ class Loader:
             raise ValueError(f"the shard holds video {video.id} there")
         if self.augment is None:
             return load_views(video, self.clip, [self.views[n] for n in numbers])
-        settings = {"seed": self.seed, "epoch": epoch, "augment": self.augment, "flip_map": self.flip_map}
-        return [load_clip(video, self.clip, **settings) for _ in numbers]  # type: ignore[arg-type]
+        seed, augment, flips = self.seed, self.augment, self.flip_map
+        return [load_clip(video, self.clip, seed=seed, epoch=epoch, augment=augment, flip_map=flips) for _ in numbers]
 
 
 def plan_training(

@@ -6,7 +6,7 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from jobs import recipes
 from pipeline.core.errors import UserError, problem
@@ -16,7 +16,7 @@ WRONG_REQUEST = 2
 INTERRUPTED = 130
 
 
-def guarded(main: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None = None) -> int:
+def guarded(main: Callable[[list[str] | None], int], arguments: list[str] | None = None) -> int:
     """Run a job's main function; a person's mistake becomes one line and exit status 2, not a traceback."""
     try:
         return main(arguments)

@@ -70,6 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"  resume           jobs/train_stabn.py {again} --run {trained.name} --storage {args.storage}",
         flush=True,
     )
+    if recipe.tracking.registered_model and trained.mlflow_run_id:
+        from pipeline.tracking.registered import register_model
+
+        name, uri = recipe.tracking.registered_model, trained.tracking_uri
+        version = register_model(trained.mlflow_run_id, trained.best_checkpoint, name, tracking_uri=uri)
+        print(f"  registered       {name}, version {version}", flush=True)
     return 0
 
 

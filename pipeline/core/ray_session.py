@@ -54,6 +54,8 @@ def connect(cpus: float = 0.0) -> None:
     # With RAY_AUTH_MODE unset, Ray makes a token for the new cluster and demands it.
     # The dashboard is no decoration: without its process there is no job server and no state API, and without the
     # state API Ray Train cannot free the workers of a trial that was stopped early.
+    # Nobody preempts this machine, and the watcher logs an error about itself in every run.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address="local", num_cpus=logical_cpus(cpus), include_dashboard=True, logging_level=logging.WARNING)
     _close_token_file()
 

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError
 
 from models import build_model
 from pipeline.core import storage
@@ -27,7 +34,7 @@ from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_b
 from pipeline.train.loop import Job, StepHook, train_worker
 from pipeline.train.preflight import Claim
 from pipeline.train.recipe import Recipe
-from pipeline.train.runs import fresh_name, open_record, tracking_uri, update_record
+from pipeline.train.runs import RunRecord, fresh_name, open_record, tracking_uri, update_record
 
 COLLECTIVE_TIMEOUT_S = 900
 """Longest time that workers wait for each other; rank 0 may be uploading a checkpoint of several GiB."""
@@ -86,19 +93,10 @@ def train(
     preflight.enforce(claims)
     _check_disk(recipe, root)
     record, resumed = open_record(root, name, recipe, feed.passport)
-    tracked = TrackedRun(
-        tracking_uri(recipe, root),
-        recipe.tracking.experiment,
-        name,
-        record.key,
-        artifact_root="" if _is_server(tracking_uri(recipe, root)) else storage.join(root, "mlflow-artifacts"),
-    )
     print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
-    run_id = tracked.begin(
-        flatten(to_dict(recipe)),
-        {"recipe.json": to_dict(recipe), "data.json": _about_data(feed)},
-        {"star.run": storage.join(root, name), "star.passport": feed.passport.digest},
-    )
+    tracked = _tracked(recipe, root, record)
+    about = _about(recipe, feed, storage.join(root, name))
+    run_id = tracked.begin(*about)
     if run_id and run_id != record.mlflow_run_id:
         record = update_record(root, record, mlflow_run_id=run_id)
     job = Job(recipe=recipe, open_feed=open_feed, mlflow_run_id=record.mlflow_run_id, hooks=hooks, clock=clock)
@@ -110,14 +108,16 @@ def train(
     except BaseException:
         tracked.end("FAILED")
         raise
+    if not run_id:  # MLflow was away at the start; it may be back
+        run_id = tracked.begin(*about)
     tracked.end("FINISHED")
-    return _trained(result, name, record.mlflow_run_id, tracked.uri)
+    return _trained(result, storage.join(root, name), run_id or record.mlflow_run_id, tracked.uri)
 
 
 def claims_of(recipe: Recipe) -> list[Claim]:
     """Return what a run of the recipe holds at the same time."""
     compute = recipe.compute
-    share = Share(compute.data_cpus / compute.workers, compute.prefetch)
+    share = Share(compute.data_cpus / compute.workers, compute.prefetch) if compute.data_cpus else None
     workers = Claim(
         what="training processes",
         count=compute.workers,
@@ -126,10 +126,11 @@ def claims_of(recipe: Recipe) -> list[Claim]:
         resource=compute.worker_resource,
         # Weights, gradients, momentum and the copy that a checkpoint makes; activations are not known beforehand.
         memory=0 if compute.gpu else 4 * model_bytes(recipe),
-        store=_store_bytes(recipe, share) if compute.data_cpus else 0,
+        store=_store_bytes(recipe, share) if share else 0,
     )
-    tasks = Claim(what="feed tasks", count=compute.workers * share.tasks, cpus=share.task_cpus)
-    return [workers, tasks] if compute.data_cpus else [workers]
+    if share is None:
+        return [workers]
+    return [workers, Claim(what="feed tasks", count=compute.workers * share.tasks, cpus=share.task_cpus)]
 
 
 def _store_bytes(recipe: Recipe, share: Share) -> int:
@@ -143,10 +144,6 @@ def model_bytes(recipe: Recipe) -> int:
     """Return the size of the network's weights and statistics, bytes; nothing is allocated."""
     with torch.device("meta"):
         return sum(t.numel() * t.element_size() for t in build_model(recipe.model).state_dict().values())
-
-
-def _is_server(uri: str) -> bool:
-    return uri.startswith(("http://", "https://", "databricks"))
 
 
 def _check_recipe(recipe: Recipe, feed: TrainingFeed, same_data_as: Passport | None) -> None:
@@ -173,8 +170,16 @@ def _check_disk(recipe: Recipe, root: str) -> None:
         preflight.check_disk(root, 2 * model_bytes(recipe), recipe.train.keep)
 
 
-def _about_data(feed: TrainingFeed) -> dict[str, Any]:
-    return {
+def _tracked(recipe: Recipe, root: str, record: RunRecord) -> TrackedRun:
+    uri = tracking_uri(recipe, root)
+    # A server knows where artifacts go; beside an SQLite file they would go below the driver's working directory.
+    artifacts = "" if uri.startswith(("http://", "https://", "databricks")) else storage.join(root, "mlflow-artifacts")
+    return TrackedRun(uri, recipe.tracking.experiment, record.name, record.key, artifact_root=artifacts)
+
+
+def _about(recipe: Recipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Return parameters, JSON artifacts and tags of the MLflow run: all that another run needs to repeat this one."""
+    data = {
         "passport": feed.passport.digest,
         "passport_parts": dict(feed.passport.parts),
         "training_videos": feed.plan.samples,
@@ -182,6 +187,9 @@ def _about_data(feed: TrainingFeed) -> dict[str, Any]:
         "classes": list(feed.classes),
         "steps_per_epoch": feed.plan.steps_per_epoch,
     }
+    plain = to_dict(recipe)
+    tags = {"star.run": run, "star.passport": feed.passport.digest}
+    return flatten(plain), {"recipe.json": plain, "data.json": data}, tags
 
 
 def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
@@ -208,7 +216,7 @@ def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
             checkpoint_config=CheckpointConfig(
                 num_to_keep=train_config.keep, checkpoint_score_attribute="score", checkpoint_score_order="max"
             ),
-            callbacks=[Tracking(tracked)],
+            callbacks=[Tracking(tracked, storage.join(root, name))],
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
@@ -250,17 +258,22 @@ def _explained(error: TrainingFailedError, name: str) -> UserError:
     )
 
 
-def _trained(result: Any, name: str, run_id: str, uri: str) -> Trained:
+def _trained(result: Any, run: str, run_id: str, uri: str) -> Trained:
     outcome = result.return_value
     kept = result.best_checkpoints or []
     best = max(kept, key=lambda pair: (pair[1]["score"], pair[1]["step"]), default=None)
     return Trained(
-        name=name,
+        name=os.path.basename(run),
         steps=outcome["steps"],
         skipped=outcome["skipped"],
         best_top1=outcome["best_top1"],
-        best_checkpoint=best[0].path if best else "",
-        last_checkpoint=result.checkpoint.path if result.checkpoint else "",
+        best_checkpoint=_folder(run, best[0]) if best else "",
+        last_checkpoint=_folder(run, result.checkpoint) if result.checkpoint else "",
         mlflow_run_id=run_id,
         tracking_uri=uri,
     )
+
+
+def _folder(run: str, kept: Checkpoint) -> str:
+    """Return a checkpoint's path or URI; Ray Train names it by the path inside the file system, without the scheme."""
+    return storage.join(run, os.path.basename(kept.path))

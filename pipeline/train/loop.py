@@ -109,6 +109,7 @@ def set_up(job: Job) -> Worker:
     rank, world = context.get_world_rank(), context.get_world_size()
 
     logging.getLogger().setLevel(logging.WARNING)  # Ray Train would print every report whole
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that bars are off is no news
     # 1. The device, before anything draws a number or allocates.
     if recipe.compute.gpu:
         torch.cuda.set_device(ray.train.torch.get_device())
@@ -126,24 +127,10 @@ def set_up(job: Job) -> Worker:
     feed = job.open_feed(recipe)
     plan = feed.plan
     schedule = Schedule(recipe.optim, recipe.train.global_batch, plan.steps_per_epoch, recipe.train.epochs)
-    # 3. The network: a checkpoint's weights, or the first ones, which are the same on all workers.
+    # 3. The network and its optimiser, from the last checkpoint or fresh.
     restored = _last_checkpoint()
-    torch.manual_seed(recipe.train.seed)
-    module = build_model(recipe.model)
-    if restored:
-        module.load_state_dict(restored.model)
-    else:
-        first_weights(module, recipe.init, log=rank == 0)
-    memory_format = torch.channels_last_3d if recipe.train.channels_last else torch.contiguous_format
-    module = module.to(settings.device, memory_format=memory_format).train()  # type: ignore[call-overload]
-    if recipe.train.compile:
-        module.compile()  # in place, so the names in checkpoints stay
-    # 4. Rank 0's parameters and buffers go to all; before each step, its batch norm statistics do again.
-    network = DistributedDataParallel(module) if world > 1 else module
-    optimizer = build_optimizer(network.parameters(), recipe.optim)
-    if restored:
-        optimizer.load_state_dict(restored.optimizer)
-    # 5. The feed, from the checkpoint's position on.
+    module, network, optimizer = _network(recipe, settings, restored)
+    # 4. The feed, from the checkpoint's position on.
     done = restored.step if restored else 0
     limit = recipe.train.max_steps
     worker = Worker(
@@ -164,6 +151,28 @@ def set_up(job: Job) -> Worker:
         worker.skipped, worker.best_top1 = restored.skipped, restored.best_top1
         worker.journal.restore(restored.points)
     return worker
+
+
+def _network(
+    recipe: Recipe, settings: StepSettings, restored: Snapshot | None
+) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """Return the bare network, the network as a step calls it, and its optimiser."""
+    torch.manual_seed(recipe.train.seed)
+    module = build_model(recipe.model)
+    if restored:
+        module.load_state_dict(restored.model)
+    else:
+        first_weights(module, recipe.init, log=settings.rank == 0)
+    memory_format = torch.channels_last_3d if recipe.train.channels_last else torch.contiguous_format
+    module = module.to(settings.device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    if recipe.train.compile:
+        module.compile()  # in place, so the names in checkpoints stay
+    # Rank 0's parameters and buffers go to all now; before each step, its batch norm statistics do again.
+    network = DistributedDataParallel(module) if settings.world > 1 else module
+    optimizer = build_optimizer(network.parameters(), recipe.optim)
+    if restored:
+        optimizer.load_state_dict(restored.optimizer)
+    return module, network, optimizer
 
 
 def run_epoch(worker: Worker) -> None:

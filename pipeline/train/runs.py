@@ -1,6 +1,7 @@
 """The record of a run in its folder: what was asked for, on which data. A run is resumed only as the run it was."""
 
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,16 +47,20 @@ class RunRecord:
 
 
 def fresh_name(recipe: Recipe) -> str:
-    """Return a name for a new run: the recipe's and the time to the second, UTC."""
-    return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    """Return a name for a new run: the recipe's, the time in UTC, and four random letters against a twin's."""
+    return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
 def open_record(root: str, name: str, recipe: Recipe, passport: Passport) -> tuple[RunRecord, bool]:
     """Return the record of run `name` below `root`, and whether it existed; a new one is written.
 
     Raises:
-        UserError: the run exists and was another recipe or other data, with every difference.
+        UserError: the run exists and was another recipe or other data, with every difference; or a name that no
+            folder can have.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        fix = "choose a name that can be a folder's"
+        raise UserError(problem("The run's name cannot be used", got=name, allowed="letters, digits, . _ -", fix=fix))
     uri = storage.join(root, name, RECORD)
     try:
         old = RunRecord(**storage.read_json(uri))

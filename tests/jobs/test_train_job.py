@@ -89,7 +89,7 @@ def test_a_submitted_job_trains_on_the_running_cluster(tiny_root, environment, t
     )
     submit = ["ray", "job", "submit", "--address", f"http://127.0.0.1:{ports[1]}", "--working-dir", ROOT, "--"]
     try:
-        wait_for_port(ports[1])
+        wait_for_jobs(["ray", "job", "submit", *submit[3:5], "--", "true"], environment, tmp_path)
         arguments = ["jobs/train_stabn.py", "debug", *TINY, "--data", tiny_root, "--run", "r"]
         out = run([*submit, *arguments, "--storage", tmp_path / "runs"], environment, tmp_path)
         assert "run r: 2 steps" in out
@@ -118,12 +118,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for_port(port, seconds=90):
+def wait_for_jobs(command, environment, folder, seconds=120):
+    """Submit a trivial job until the cluster takes one; its dashboard answers before its agents do."""
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+    while subprocess.run(command, env=environment, cwd=folder, capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(1)

@@ -48,8 +48,17 @@ def test_where_and_how_conveniently_a_run_runs_may_change(recipe, tmp_path):
     assert open_record(str(tmp_path), "run", override(recipe, moved), DATA)[1]
 
 
-def test_fresh_names_start_with_the_recipes(recipe):
-    assert fresh_name(recipe).startswith("r-20")
+def test_fresh_names_start_with_the_recipes_and_differ_within_a_second(recipe, tmp_path):
+    names = {fresh_name(recipe) for _ in range(5)}
+    assert len(names) == 5
+    assert all(name.startswith("r-20") for name in names)
+    open_record(str(tmp_path), names.pop(), recipe, DATA)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "two words", ""])
+def test_a_name_that_no_folder_can_have_is_refused(recipe, tmp_path, name):
+    with pytest.raises(UserError, match="letters, digits"):
+        open_record(str(tmp_path), name, recipe, DATA)
 
 
 def test_the_record_goes_to_the_recipes_server_then_the_environments_then_sqlite(recipe, monkeypatch):

@@ -24,6 +24,9 @@ from pipeline.data.shards import write_shard
 ABSENT = (-1, -1)
 """Signature of a source that is not there."""
 _SPOOL = 64 << 20
+"""Bytes of a shard kept in memory before it goes to a temporary file of the worker."""
+_FACTS = ("reason", "detail", "note", "fps", "width", "height", "source_width", "source_height", "sha256", "decoder")
+"""What a catalog row takes over from `Ingested` by name."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,18 @@ def _encoded(task: ShardTask, guard: Guard, tick: Tick, rows: list[CatalogRow]) 
         tick(task.index, len(rows), len(rows) - place)
 
 
-_FACTS = ("reason", "detail", "note", "fps", "width", "height", "source_width", "source_height", "sha256", "decoder")
+def _guarded(uri: str, config: IngestConfig, guard: Guard, chances: int = 2) -> Ingested:
+    """Read one source in the guard's child.
 
-
-def _guarded(uri: str, config: IngestConfig, guard: Guard) -> Ingested:
+    A video whose child died gets a second chance in a fresh one: an earlier video may have damaged the memory, or the
+    machine may have run out of it. A timeout is final, since it is slow to repeat.
+    """
     try:
         return guard.call(ingest, uri, config)
     except decode.DecodeError as error:
-        return Ingested(reason=error.reason, detail=error.detail)
+        if error.reason == decode.TIMEOUT or chances == 1:
+            return Ingested(reason=error.reason, detail=error.detail)
+        return _guarded(uri, config, guard, chances - 1)
 
 
 def _verified(task: ShardTask, guard: Guard) -> bool:

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -288,6 +289,30 @@ def test_a_slip_does_not_replace_another_data_set_or_delete_other_files(world):
     (root / "shards/notes.txt").write_text("mine")
     prepare(list_videos(source, range(4)), str(root), CONFIG, refuse)
     assert (root / "shards/notes.txt").read_text() == "mine"
+
+
+class DyingOnce(Guard):
+    """A guard whose child is killed before a video, three times, as the kernel does when memory runs out."""
+
+    deaths = 0
+
+    def call(self, function, *arguments):
+        if self.pid and self.deaths < 3:
+            self.deaths += 1
+            os.kill(self.pid, signal.SIGKILL)
+        return super().call(function, *arguments)
+
+
+def test_a_child_that_dies_of_something_else_does_not_cost_a_video(originals, finished, tmp_path):
+    def engine(tasks, tell):
+        with DyingOnce(60.0) as guard:
+            for task in tasks:
+                prepare_shard(task, guard, lambda *_: None)
+            assert guard.deaths == 3
+
+    report = prepare(list_videos(originals), str(tmp_path), CONFIG, engine)
+    assert report.counts == finished[1].counts
+    assert contents(tmp_path) == contents(finished[0])
 
 
 def test_a_broken_link_is_a_missing_file(world):

@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError, problem
 from pipeline.eval.load import Recogniser
 from pipeline.explain.animate import encode
 from pipeline.explain.explanation import Explanation, to_npz
-from pipeline.explain.page import Report, png, render_page
+from pipeline.explain.page import Pictures, Report, png, render_page
 from pipeline.explain.strip import StripStyle, draw_strip
 
 
@@ -99,11 +99,13 @@ def write_explanation(
     Returns:
         Path of the page.
     """
-    for number, window in enumerate(windows, start=1):
-        storage.publish_bytes(str(folder / f"strip-{number}.png"), png(draw_strip(window, style)))
-        storage.publish_bytes(str(folder / f"clip-{number}.{form}"), encode(window, form))
+    pictures = tuple(Pictures(draw_strip(window, style), encode(window, form), form) for window in windows)
+    for number, (window, drawn) in enumerate(zip(windows, pictures, strict=True), start=1):
+        storage.publish_bytes(str(folder / f"strip-{number}.png"), png(drawn.strip_HWC))
+        storage.publish_bytes(str(folder / f"clip-{number}.{form}"), drawn.animation)
         storage.publish_bytes(str(folder / f"arrays-{number}.npz"), to_npz(window))
-    report = Report(title=windows[0].source, windows=tuple(windows), provenance=provenance(network), strip=style)
+    facts = provenance(network)
+    report = Report(title=windows[0].source, windows=tuple(windows), pictures=pictures, provenance=facts)
     storage.publish_bytes(str(folder / "index.html"), render_page(report).encode())
     return folder / "index.html"
 

@@ -8,11 +8,12 @@ import functools
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
 import ray.data
+import ray.exceptions
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.guard import Guard
@@ -29,12 +30,12 @@ def on_ray(cpus: float = 1.0) -> Engine:
         cpus: logical CPUs of a task; a task keeps about one core busy. Fractions let small clusters run more at a time.
 
     Raises:
-        UserError: no node of the cluster has that many CPUs, so nothing would ever start.
+        UserError: no node has that many CPUs. (A cluster without any may still be growing; then Ray waits.)
     """
 
     def run(tasks: Sequence[ShardTask], tell: Tell) -> None:
         largest = max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=0.0)
-        if not 0 < cpus <= largest:
+        if cpus <= 0 or 0 < largest < cpus:
             fix = "set --cpus to what one node can give"
             raise UserError(problem("A task would never start", got=cpus, allowed=f"up to {largest:g} CPUs", fix=fix))
         tally = ray.remote(num_cpus=0)(Tally).remote()
@@ -45,17 +46,25 @@ def on_ray(cpus: float = 1.0) -> Engine:
         # Ray Data would reserve half of a small cluster for a consumer that has no work here.
         dataset.context.op_resource_reservation_enabled = False
         with _reporting(tally, tell):
-            done = sum(1 for _ in dataset.iter_rows())
-        assert done == len(tasks), "every task gives one row"
-        tell(*ray.get(tally.totals.remote()))
+            done = list(dataset.iter_rows())
+        assert len(done) == len(tasks), "every task gives one row"
+        # From the rows, since the last ticks may still be on their way to the tally.
+        tell(sum(row["videos"] for row in done), sum(row["quarantined"] for row in done))
 
     return run
 
 
 def _work(row: dict[str, Any], tally: Any) -> dict[str, Any]:
     task: ShardTask = pickle.loads(row["task"])  # noqa: S301 - packed by the driver a moment ago
-    prepare_shard(task, _guard(task.limit_s), lambda *values: tally.add.remote(*values))
-    return {"shard": task.index}
+    own = Tally()
+
+    def tick(shard: int, done: int, quarantined: int) -> None:
+        own.add(shard, done, quarantined)
+        tally.add.remote(shard, done, quarantined)
+
+    prepare_shard(task, _guard(task.limit_s), tick)
+    videos, quarantined = own.totals()
+    return {"videos": videos, "quarantined": quarantined}
 
 
 @functools.cache
@@ -70,8 +79,10 @@ def _reporting(tally: Any, tell: Tell) -> Iterator[None]:
     over = threading.Event()
 
     def poll() -> None:
-        while not over.wait(_POLL_S):
-            tell(*ray.get(tally.totals.remote()))
+        # Without the tally (its node was lost) the work goes on unseen.
+        with suppress(ray.exceptions.RayActorError):
+            while not over.wait(_POLL_S):
+                tell(*ray.get(tally.totals.remote()))
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()

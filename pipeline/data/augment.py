@@ -90,8 +90,10 @@ def apply(frames_THWC: Frames, decision: Decision, clip: ClipConfig) -> Frames:
             frames_THWC[:, box.top : box.top + box.height, box.left : box.left + box.width], clip.size, clip.size
         )
     if decision.flip:
-        _rows(x_THWC, mirror=True)
-    return _recolour(x_THWC, decision.colour)
+        _mirror(x_THWC)
+    if decision.colour != Colour():
+        _recolour(x_THWC, decision.colour)
+    return x_THWC
 
 
 def view_crop(frames_THWC: Frames, clip: ClipConfig, *, crop: int, crops: Literal[1, 3, 10]) -> Frames:
@@ -116,7 +118,9 @@ def view_crop(frames_THWC: Frames, clip: ClipConfig, *, crop: int, crops: Litera
         top, left = down * (crop % 5 // 2), right * (crop % 5 % 2)
     # A copy also where no resize made one: the caller owns the clip, the decoded frames serve other views.
     x_THWC = frames_THWC[:, top : top + clip.size, left : left + clip.size].copy()
-    return _rows(x_THWC, mirror=crop >= 5)
+    if crop >= 5:
+        _mirror(x_THWC)
+    return x_THWC
 
 
 def colour_matrix(colour: Colour, luma: float) -> npt.NDArray[np.float64]:
@@ -189,18 +193,14 @@ def _resize(frames_THWC: Frames, height: int, width: int) -> Frames:
     return x_THWC
 
 
-def _rows(x_THWC: Frames, *, mirror: bool) -> Frames:
+def _mirror(x_THWC: Frames) -> None:
     """Mirror a contiguous clip left to right in place, all its rows as one tall image."""
-    if mirror:
-        tall = x_THWC.reshape(-1, *x_THWC.shape[2:])
-        cv2.flip(tall, 1, dst=tall)
-    return x_THWC
+    tall = x_THWC.reshape(-1, *x_THWC.shape[2:])
+    cv2.flip(tall, 1, dst=tall)
 
 
-def _recolour(x_THWC: Frames, colour: Colour) -> Frames:
+def _recolour(x_THWC: Frames, colour: Colour) -> None:
     """Change a contiguous clip's colours in place, all its rows as one tall image."""
-    if colour != Colour():
-        tall = x_THWC.reshape(-1, *x_THWC.shape[2:])
-        luma = float(_LUMA @ np.array(cv2.mean(tall)[:3]))
-        cv2.transform(tall, colour_matrix(colour, luma).astype(np.float32), dst=tall)
-    return x_THWC
+    tall = x_THWC.reshape(-1, *x_THWC.shape[2:])
+    luma = float(_LUMA @ np.array(cv2.mean(tall)[:3]))
+    cv2.transform(tall, colour_matrix(colour, luma).astype(np.float32), dst=tall)

@@ -10,8 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from pipeline.data.config import DataConfig
-
 NEVER = -1
 """In a flip map: videos of this class are never flipped."""
 
@@ -62,11 +60,6 @@ def flip_map(classes: Sequence[str], pairs: Literal["from_labels", "none"] = "fr
         return holders[mirror][0] if unambiguous else NEVER
 
     return tuple(mirrored(k) for k in range(len(classes)))
-
-
-def flip_map_of(classes: Sequence[str], data: DataConfig) -> FlipMap:
-    """Return the flip map that a run's data section asks for."""
-    return flip_map(classes, data.flip_pairs)
 
 
 def is_direction_free(classes: Sequence[str]) -> bool:

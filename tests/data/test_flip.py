@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.config import DataConfig
-from pipeline.data.flip import NEVER, flip_map, flip_map_of, is_direction_free
+from pipeline.data.flip import NEVER, flip_map, is_direction_free
 
 METADATA = Path(__file__).parents[2].parent / "shared" / "metadata"
 
@@ -85,8 +84,6 @@ def test_words_decide(classes, expected):
 
 def test_pairs_none_never_changes_a_label():
     assert flip_map(["turn left", "turn right", "go left"], "none") == (0, 1, 2)
-    assert flip_map_of(["left", "right"], DataConfig(flip_pairs="none")) == (0, 1)
-    assert flip_map_of(["left", "right"], DataConfig()) == (1, 0)
 
 
 @given(

@@ -3,9 +3,10 @@
 
     python jobs/evaluate.py --run stabn_demo-20260101-120000 --invert all
     python jobs/evaluate.py --checkpoint runs/NAME/checkpoint_000010 --protocol 32x2 --split validation
-    ray job submit --working-dir . -- jobs/evaluate.py --run NAME --storage s3://BUCKET/runs --gpu --actors 8
+    ray job submit --working-dir . -- jobs/evaluate.py --run NAME --storage s3://BUCKET/runs --gpu --out /results
 
-Leaves in --out: predictions.parquet, metrics.json, per_class.csv, confusion.csv, confusion.png, table.txt.
+Leaves in --out: predictions.parquet, metrics.json, per_class.csv, confusion.csv, confusion.png, table.txt. A submitted
+job runs in a scratch folder: give it an absolute --out.
 """
 
 import argparse

@@ -48,11 +48,12 @@ def draw_curve(windows: Sequence[Explanation], description: str) -> str:
     for number, window in enumerate(windows, start=1):
         shown = window.valid_T.nonzero()[0]
         points = [(x(float(window.idx_T[t])), y(float(window.temporal_T[t]))) for t in shown]
+        even = "" if number % 2 else " even"  # neighbours overlap where the last window was moved back
         line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-        parts.append(f'<polyline class="line" points="{line}"/>')
+        parts.append(f'<polyline class="line{even}" points="{line}"/>')
         for t, (px, py) in zip(shown, points, strict=True):
             tip = f"window {number}, frame {window.idx_T[t]}: {window.temporal_T[t]:.3f}"
-            parts.append(f'<circle class="dot" cx="{px:.1f}" cy="{py:.1f}" r="3"><title>{tip}</title></circle>')
+            parts.append(f'<circle class="dot{even}" cx="{px:.1f}" cy="{py:.1f}" r="3"><title>{tip}</title></circle>')
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">{"".join(parts)}</svg>'
 
 

@@ -17,9 +17,9 @@ from pipeline.explain.explanation import Explanation, best
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #f6f7f9; --ink: #1c1e22; --soft: #5c626d; --rule: #dcdfe4;
-  --line: #1f5fbf; --truth: #177d56; }
+  --line: #1f5fbf; --line2: #b4501e; --truth: #177d56; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15171a; --card: #1e2125; --ink: #e9ebee; --soft: #a2a9b4;
-  --rule: #353a41; --line: #7fb0ff; --truth: #4fc795; } }
+  --rule: #353a41; --line: #7fb0ff; --line2: #f2a46f; --truth: #4fc795; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 70rem; padding: 2rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, sans-serif; }
@@ -41,11 +41,12 @@ figure img { display: block; max-width: 100%; height: auto; border: 1px solid va
 svg { width: 100%; height: auto; background: var(--card); border-radius: 6px; font: 12px system-ui, sans-serif; }
 .axis { fill: var(--ink); } .axis.soft { fill: var(--soft); } .grid { stroke: var(--rule); }
 .truth { fill: var(--truth); opacity: .22; } .line { fill: none; stroke: var(--line); stroke-width: 2; }
-.dot { fill: var(--line); }
+.dot { fill: var(--line); } .line.even { stroke: var(--line2); } .dot.even { fill: var(--line2); }
 details { margin: .75rem 0; } summary { cursor: pointer; } summary:focus-visible { outline: 2px solid var(--line); }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .3rem 1.25rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } meter { width: 4rem; } }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } .bar { display: none; }
+  .wide svg, .wide img { min-width: 44rem; } }
 """
 
 
@@ -146,18 +147,21 @@ def _verdict(first: Explanation, scores_K: npt.NDArray[np.floating], windows: in
 
 
 def _scores(first: Explanation, scores_K: npt.NDArray[np.floating], att_scores_K: npt.NDArray[np.floating]) -> str:
+    shown = best(scores_K.astype(np.float32))
+    if first.label is not None and first.label not in shown:
+        shown.append(first.label)
     rows = []
-    for k in best(scores_K.astype(np.float32)):
+    for k in shown:
         true = k == first.label
         rows.append(
             f'<tr{" class=true" if true else ""}><th scope="row">{escape(first.classes[k])}'
             f"{' (true class)' if true else ''}</th>"
-            f'<td><meter min="0" max="1" value="{scores_K[k]:.4f}" aria-hidden="true"></meter></td>'
+            f'<td class="bar"><meter min="0" max="1" value="{scores_K[k]:.4f}" aria-hidden="true"></meter></td>'
             f'<td class="number">{scores_K[k]:.4f}</td><td class="number">{att_scores_K[k]:.4f}</td></tr>'
         )
     return (
-        f'<div class="wide"><table><caption>The {len(rows)} best classes. The perception branch predicts; the '
-        'attention branch is shown for comparison.</caption><thead><tr><th scope="col">class</th><td></td>'
+        f'<div class="wide"><table><caption>The best classes, and the true one. The perception branch predicts; the '
+        'attention branch is shown for comparison.</caption><thead><tr><th scope="col">class</th><td class="bar"></td>'
         '<th scope="col" class="number">perception</th><th scope="col" class="number">attention branch</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -194,8 +198,9 @@ def _window(number: int, report: Report) -> str:
     motion = _data_uri(pictures.animation, pictures.form)
     return (
         f"<h3>Window {number} of {len(report.windows)}: frames {window.idx_T[0]} to {window.idx_T[-1]}</h3>"
-        f'<figure><img src="{strip}" alt="{alt}"><figcaption>Above each frame its temporal attention; below it the '
-        "frame under its spatial attention. Red is high, blue is low.</figcaption></figure>"
+        f'<figure><div class="wide"><img src="{strip}" alt="{alt}"></div>'
+        "<figcaption>Above each frame its temporal attention; below it the frame under its spatial attention. "
+        "Red is high, blue is low.</figcaption></figure>"
         f"<details><summary>Play window {number}</summary><figure>"
         f'<img src="{motion}" alt="Animation. {alt}"></figure></details>'
     )

@@ -111,7 +111,7 @@ def test_description_finds_the_peak_among_real_frames(make_explanation):
 
 def test_curve_points_are_the_values(windows):
     svg = draw_curve(windows, "words")
-    lines = re.findall(r'<polyline class="line" points="([^"]+)"', svg)
+    lines = re.findall(r'<polyline class="line(?: even)?" points="([^"]+)"', svg)
     assert [len(line.split()) for line in lines] == [16, 13]
     last = 22  # the largest sampled frame, at the right end of the axis
     for line, window in zip(lines, windows, strict=True):
@@ -128,3 +128,12 @@ def test_shading_covers_the_active_runs(make_explanation):
     frame = (WIDTH - LEFT - RIGHT) / 15
     assert [float(width) for _, width in spans] == pytest.approx([3 * frame, frame], abs=0.06)
     assert float(spans[0][0]) == pytest.approx(LEFT + 3.5 * frame, abs=0.06)
+
+
+def test_the_true_class_is_listed_even_when_it_is_not_among_the_best(make_explanation):
+    window = make_explanation(4, label=5)  # the class with the lowest logit of six
+    pictures = (Pictures(draw_strip(window, StripStyle(tile=16)), encode(window, "webp"), "webp"),)
+    page = Page(render_page(Report(title="t", windows=(window,), pictures=pictures, provenance={})))
+    text = "".join(page.words)
+    assert "Folding (true class)" in text
+    assert f"{window.scores[5]:.4f}" in text

@@ -29,7 +29,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", choices=list(PRESETS), default="demo", help="preset (default: demo)")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     parser.add_argument("--faults", type=int, default=0, help="broken files of each of 8 kinds (default: 0)")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2; below 2: this one alone)")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="dials, for example clutter=40")
     return parser.parse_args(arguments)
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     try:
         config = override(PRESETS[args.size], args.set)
-        made = make(args.out, SynthRequest(args.layout, config, args.seed, args.faults), max(1, args.workers))
+        made = make(args.out, SynthRequest(args.layout, config, args.seed, args.faults), args.workers)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -124,6 +124,8 @@ def test_a_finished_data_set_is_left_alone_and_others_are_refused(made, tmp_path
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
     with pytest.raises(UserError, match="holds something else"):
         make(folder, dataclasses.replace(request, seed=1))
+    with pytest.raises(UserError, match="holds something else"):
+        make(folder / TRUTH, request)
     # What a killed run leaves behind: the start marker and some files.
     whole = hashes(folder)
     (folder / MARKER).rename(folder / UNFINISHED)
@@ -164,7 +166,11 @@ def test_planted_faults_are_recorded_and_a_decoder_agrees(tmp_path, layout):
 
 
 def test_faults_need_video_files_and_enough_of_them(tmp_path):
-    for request in (SynthRequest("ssv2", SMALL, faults=2), SynthRequest("ssv1", SMALL, faults=1)):
+    for request in (
+        SynthRequest("ssv2", SMALL, faults=2),
+        SynthRequest("ssv1", SMALL, faults=1),
+        SynthRequest("ssv2", SMALL, faults=-1),
+    ):
         with pytest.raises(UserError, match="cannot be planted"):
             make(tmp_path / "synth", request)
     assert not (tmp_path / "synth").exists()

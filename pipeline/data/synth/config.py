@@ -21,7 +21,7 @@ class SynthConfig:
     test: int = 4
     """Videos whose labels are hidden in the metadata (the truth file has them)."""
 
-    classes: int = 8
+    classes: int = 6
     """How many of `scene.ACTIONS` are used, from the first."""
 
     frames: tuple[int, int] = (8, 48)
@@ -36,16 +36,16 @@ class SynthConfig:
     fps: tuple[int, ...] = (10, 12, 15, 24, 25, 30)
     """Frame rates to choose from."""
 
-    active: tuple[float, float] = (0.4, 0.7)
+    active: tuple[float, float] = (0.5, 0.8)
     """Share of a video's frames that the action fills; before and after it the scene is at rest."""
 
-    travel: tuple[float, float] = (0.45, 0.65)
+    travel: tuple[float, float] = (0.6, 0.8)
     """Size of the action: share of the frame's side that is crossed; zooms and turns are scaled from it."""
 
-    radius: tuple[float, float] = (0.16, 0.22)
+    radius: tuple[float, float] = (0.2, 0.27)
     """Radius of the main object, as a share of the frame's short side."""
 
-    clutter: float = 18.0
+    clutter: float = 10.0
     """Contrast of the backdrop's texture: standard deviation in grey levels."""
 
     contrast: float = 110.0
@@ -57,7 +57,7 @@ class SynthConfig:
     sway: float = 0.05
     """Amplitude of the distractors' swaying, as a share of the frame's short side."""
 
-    shake: float = 0.6
+    shake: float = 0.5
     """Standard deviation of the camera's jitter, pixels a frame."""
 
     def __post_init__(self) -> None:
@@ -80,8 +80,8 @@ class SynthConfig:
 
 
 PRESETS: dict[Size, SynthConfig] = {
-    "tiny": SynthConfig(),
-    "demo": SynthConfig(train=1280, validation=240, test=16),
+    "tiny": SynthConfig(train=18, validation=6, test=4, frames=(8, 120)),
+    "demo": SynthConfig(train=1280, validation=240, test=18, frames=(8, 36)),
     "bench": SynthConfig(
         train=6000,
         validation=1000,

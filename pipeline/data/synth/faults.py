@@ -38,7 +38,7 @@ def choose_faults(planned: Sequence[Planned], layout: Layout, each: int) -> list
     """
     candidates = [video for video in planned if video.split[0] == "train"]
     wanted = each * len(KINDS)
-    if each and (layout == "ssv1" or wanted >= len(candidates)):
+    if each < 0 or (each and (layout == "ssv1" or wanted >= len(candidates))):
         raise UserError(
             problem(
                 "Faults cannot be planted",

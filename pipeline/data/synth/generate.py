@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core import storage
 from pipeline.core.config import from_dict, to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.synth.config import SynthConfig
@@ -78,7 +79,7 @@ def make(out: Path, request: SynthRequest, workers: int = 1) -> bool:
     faults = choose_faults(planned, request.layout, request.faults)
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / UNFINISHED).write_text(json.dumps(arguments, indent=1))
+    storage.write_json(str(out / UNFINISHED), arguments)
     for folder in {(out / video.path).parent for video in planned}:
         folder.mkdir(parents=True, exist_ok=True)
     scenes = [draw_scene(request.config, video.action, (request.seed, video.number)) for video in planned]
@@ -130,7 +131,7 @@ def make_video(out: Path, request: SynthRequest, video: Planned) -> None:
 
 def _make_videos(out: Path, request: SynthRequest, planned: Sequence[Planned], workers: int) -> None:
     job = functools.partial(make_video, out, request)
-    if workers == 1:
+    if workers <= 1:
         for video in planned:
             job(video)
         return
@@ -181,7 +182,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _refuse_others(out: Path, arguments: dict[str, Any]) -> None:
     """A folder is fit when it is absent, empty, or was left unfinished by the same request."""
-    if not out.exists() or not os.listdir(out) or _read(out / UNFINISHED) == arguments:
+    if not out.exists() or (out.is_dir() and (not os.listdir(out) or _read(out / UNFINISHED) == arguments)):
         return
     raise UserError(
         problem(

@@ -127,7 +127,7 @@ class TrackedRun:
             now: try even within the pause after a failure.
         """
         self._waiting.extend(points)
-        if now or time.monotonic() >= self._paused_until_s:
+        if now or not self._is_paused():
             self._paused_until_s = time.monotonic() + PAUSE_S
             if self._send():
                 self._paused_until_s = 0.0
@@ -144,15 +144,22 @@ class TrackedRun:
             self._waiting.pop(0)
         return True
 
-    @_loudly("set a tag")
     def tag(self, name: str, value: str) -> None:
-        """Set a tag of the run."""
+        """Set a tag of the run, unless MLflow has just failed."""
+        if not self._is_paused():
+            self._tag(name, value)
+
+    @_loudly("set a tag")
+    def _tag(self, name: str, value: str) -> None:
         self._client().set_tag(self._run().info.run_id, name, value)
 
     @_loudly("end the run")
     def end(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Set the final status."""
         self._client().set_terminated(self._run().info.run_id, status)
+
+    def _is_paused(self) -> bool:
+        return time.monotonic() < self._paused_until_s
 
     def _last_step(self, client: MlflowClient, run_id: str, metric: str) -> int:
         """Return the last step at which a metric was logged, by this process or one before it; -1 for none."""

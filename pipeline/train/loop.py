@@ -150,6 +150,8 @@ def set_up(job: Job) -> Worker:
     if restored:
         worker.skipped, worker.best_top1 = restored.skipped, restored.best_top1
         worker.journal.restore(restored.points)
+        if rank == 0:
+            print(f"going on from the checkpoint at step {done} ({restored.reason})", flush=True)
     return worker
 
 

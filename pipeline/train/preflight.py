@@ -86,7 +86,8 @@ def check_cluster(claims: Sequence[Claim], nodes: Sequence[Node]) -> None:
                 "The cluster is large enough in all, but one process fits on no node beside the others",
                 got=f"{homeless.what} with {homeless.cpus:g} CPUs and {homeless.gpus:g} GPUs each",
                 allowed=f"a process that fits into what the others leave of a node ({shown})",
-                fix=f"lower {_setting('cpus')}, or use larger nodes",
+                fix=f"lower {_setting('cpus')}, or use larger nodes (on a cluster that grows on demand: "
+                f"export {MODE_VARIABLE}=warn)",
             )
         )
 

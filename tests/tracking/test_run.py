@@ -81,8 +81,9 @@ def test_replayed_points_are_logged_once_also_by_another_process(tracked):
 def test_an_absent_server_is_said_loudly_and_raises_nothing(capsys):
     tracked = TrackedRun(f"http://127.0.0.1:{free_port()}", "test", "n", "k")
     assert tracked.begin({}, {}, {}) is None
-    tracked.log([point(1, a=1.0)])
     tracked.tag("a", "b")
+    tracked.log([point(1, a=1.0)])
+    tracked.tag("a", "c")  # within the pause after a failure: not even tried
     tracked.end("FINISHED")
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 4

@@ -5,6 +5,7 @@ the class texts as JSON, and the source of this project. Nothing is pickled; a f
 libraries of `requirements.txt`.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -18,12 +19,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
-from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.clips import load_original
 from pipeline.eval.load import Recogniser, load
@@ -98,7 +99,7 @@ class VideoModel:
 def _paths(table: pd.DataFrame) -> "pd.Series[str]":
     """The column `path`, or the only column (MLflow makes one of a list)."""
     if "path" not in table.columns and len(table.columns) != 1:
-        got, fix = f"columns {', '.join(map(str, table.columns))}", "name the column with the videos path"
+        got, fix = f"columns {', '.join(map(str, table.columns))}", "name the column of video paths 'path'"
         raise UserError(problem("There is no column of paths", got=got, allowed="a column path", fix=fix))
     return table["path"] if "path" in table.columns else table.iloc[:, 0]
 
@@ -186,10 +187,10 @@ def register_model(run_id: str, checkpoint_uri: str, name: str, *, tracking_uri:
     return int(made.version)
 
 
-def weights_digest(weights: Mapping[str, Any]) -> str:
+def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
     """Return a SHA-256 over the names, types, shapes and bytes of all weights."""
-    parts = [
-        [key, str(value.dtype), list(value.shape), storage.sha256_json(value.cpu().numpy().tobytes().hex())]
-        for key, value in sorted(weights.items())
-    ]
-    return storage.sha256_json(parts)
+    digest = hashlib.sha256()
+    for key, value in sorted(weights.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -37,17 +37,17 @@ import numpy.typing as npt
 import ray
 
 from pipeline.core.storage import join
-from pipeline.data import feed
-from pipeline.data.augment import apply, draw
-from pipeline.data.clips import clip_generator
 from pipeline.data.config import AugmentConfig, ClipConfig, DataConfig
-from pipeline.data.ingest import IngestConfig
-from pipeline.data.plan import Plan
-from pipeline.data.prepare import PrepareConfig, in_process, prepare
-from pipeline.data.prepared import PreparedDataset
-from pipeline.data.sampling import draw_indices
-from pipeline.data.shards import decode_frames, read_video
-from pipeline.data.sources import load_listing
+from pipeline.data.feed import batches as feed
+from pipeline.data.feed.augment import apply, draw
+from pipeline.data.feed.clips import clip_generator
+from pipeline.data.feed.plan import Plan
+from pipeline.data.feed.sampling import draw_indices
+from pipeline.data.listing.sources import load_listing
+from pipeline.data.prepare.ingest import IngestConfig
+from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.shards import decode_frames, read_video
 from pipeline.data.synth.encode import write_video
 
 FORMATS = (("webm", 426, 240), ("avi", 320, 240), ("mp4", 340, 256))

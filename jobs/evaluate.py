@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help does not wait for Ray and MLflow.
     from pipeline.core import ray_session
-    from pipeline.data.prepared import PreparedDataset
+    from pipeline.data.store.prepared import PreparedDataset
     from pipeline.eval.evaluate import check_data, evaluate
     from pipeline.eval.load import load
     from pipeline.eval.predict import PredictJob, predict

@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from jobs.cli import guarded
 from pipeline.core import ray_session, storage
 from pipeline.core.errors import UserError, problem
-from pipeline.data import decode
-from pipeline.data.ingest import IngestConfig
-from pipeline.data.prepare import PrepareConfig, Tell, prepare
-from pipeline.data.prepare_ray import on_ray
-from pipeline.data.progress import Progress, summary
-from pipeline.data.shard_task import ShardTask
-from pipeline.data.shards import Codec
-from pipeline.data.sources import LOADERS, load_listing
+from pipeline.data.listing.sources import LOADERS, load_listing
+from pipeline.data.prepare.ingest import IngestConfig
+from pipeline.data.prepare.on_ray import on_ray
+from pipeline.data.prepare.progress import Progress, summary
+from pipeline.data.prepare.run import PrepareConfig, Tell, prepare
+from pipeline.data.prepare.shard_task import ShardTask
+from pipeline.data.store.shards import Codec
+from pipeline.data.video import decode
 
 TOO_MANY_QUARANTINED = 3
 

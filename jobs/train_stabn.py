@@ -16,7 +16,7 @@ from typing import Any
 from jobs.cli import all_recipes, find_recipe, guarded, here
 from pipeline.core.config import override, to_dict
 from pipeline.core.errors import UserError, problem
-from pipeline.data.catalog import Passport
+from pipeline.data.store.catalog import Passport
 from pipeline.train.recipe import Recipe
 
 

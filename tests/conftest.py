@@ -12,10 +12,10 @@ import torch
 from models import ModelConfig, build_model
 from pipeline.core.config import to_dict
 from pipeline.data.config import ClipConfig, DataConfig
-from pipeline.data.ingest import IngestConfig
-from pipeline.data.prepare import PrepareConfig, in_process, prepare
-from pipeline.data.prepared import PreparedDataset
-from pipeline.data.sources import load_listing
+from pipeline.data.listing.sources import load_listing
+from pipeline.data.prepare.ingest import IngestConfig
+from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train import checkpoint
 from pipeline.train.recipe import Recipe, TrainConfig
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
-from pipeline.data.catalog import compare_passports
-from pipeline.data.prepared import PreparedDataset
 from pipeline.data.records import HIDDEN_LABEL
+from pipeline.data.store.catalog import compare_passports
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import Inversion, Recogniser
 from pipeline.eval.metrics import Counts, count, empty_counts
 from pipeline.eval.predict import ROW_SCHEMA

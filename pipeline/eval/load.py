@@ -11,7 +11,7 @@ from models import Baseline, StAbn, build_model
 from pipeline.core import storage
 from pipeline.core.config import from_dict
 from pipeline.core.errors import UserError, problem
-from pipeline.data.catalog import Passport
+from pipeline.data.store.catalog import Passport
 from pipeline.train import checkpoint
 from pipeline.train.device import Precision, autocast, to_model_input
 from pipeline.train.recipe import Recipe

@@ -14,10 +14,10 @@ import ray
 from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from pipeline.core.errors import UserError, problem
-from pipeline.data.clips import load_views
-from pipeline.data.prepared import PreparedDataset
+from pipeline.data.feed.clips import load_views
 from pipeline.data.records import PreparedVideo
-from pipeline.data.shards import read_video
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.shards import read_video
 from pipeline.eval.load import Answer, Inversion, load
 from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol

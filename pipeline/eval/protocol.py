@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.core.errors import UserError, problem
-from pipeline.data.clips import View, views_of
 from pipeline.data.config import ClipConfig, ViewConfig
+from pipeline.data.feed.clips import View, views_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError, problem
-from pipeline.data.augment import view_crop
 from pipeline.data.config import ClipConfig
-from pipeline.data.decode import DecodeError, decode_video, fetch, probe
-from pipeline.data.sampling import Indices, view_indices
+from pipeline.data.feed.augment import view_crop
+from pipeline.data.feed.sampling import Indices, view_indices
+from pipeline.data.video.decode import DecodeError, decode_video, fetch, probe
 from pipeline.eval.load import Recogniser
 from pipeline.explain.explanation import Explanation
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
-from pipeline.data.prepared import PreparedDataset
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval import report, truth
 from pipeline.eval.evaluate import Evaluation
 from pipeline.eval.load import Inversion, Recogniser

@@ -26,7 +26,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
 from pipeline.core.errors import UserError, problem
-from pipeline.data.clips import load_original
+from pipeline.data.feed.clips import load_original
 from pipeline.eval.load import Recogniser, load
 from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol

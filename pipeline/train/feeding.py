@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-from pipeline.data.catalog import Passport
 from pipeline.data.config import ViewConfig
-from pipeline.data.feed import Batch, local_test_batches, local_train_batches, test_batches, train_batches
-from pipeline.data.plan import Plan
-from pipeline.data.prepared import PreparedDataset
+from pipeline.data.feed.batches import Batch, local_test_batches, local_train_batches, test_batches, train_batches
+from pipeline.data.feed.plan import Plan
+from pipeline.data.store.catalog import Passport
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train.recipe import Recipe
 
 Batches = Generator[Batch, None, None]

@@ -25,8 +25,8 @@ from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.core.ray_session import connect
-from pipeline.data.catalog import Passport, compare_passports
-from pipeline.data.stream import TASK_CLIPS, Share
+from pipeline.data.feed.stream import TASK_CLIPS, Share
+from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import TrackedRun, flatten
 from pipeline.train import preflight
 from pipeline.train.callbacks import Tracking

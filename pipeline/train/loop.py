@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import build_model
 from pipeline.core.config import to_dict
-from pipeline.data.feed import Batch
+from pipeline.data.feed.batches import Batch
 from pipeline.train import checkpoint
 from pipeline.train.checkpoint import Action, Policy, Snapshot
 from pipeline.train.device import configure_torch

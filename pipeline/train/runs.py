@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.core import storage
 from pipeline.core.config import from_dict, override, to_dict
 from pipeline.core.errors import UserError, problem
-from pipeline.data.catalog import Passport, compare_passports
+from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import flatten, read_documents
 from pipeline.train.recipe import Recipe
 

@@ -21,7 +21,7 @@ from pipeline.train.device import Precision, autocast, seed_step, to_model_input
 from pipeline.train.losses import loss_sums
 
 if TYPE_CHECKING:
-    from pipeline.data.feed import Batch
+    from pipeline.data.feed.batches import Batch
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pipeline.train.device import autocast, to_model_input
 from pipeline.train.losses import loss_sums
 
 if TYPE_CHECKING:
-    from pipeline.data.feed import Batch
+    from pipeline.data.feed.batches import Batch
     from pipeline.train.step import StepSettings
 
 

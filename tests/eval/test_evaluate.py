@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.data.catalog import Passport
-from pipeline.data.ingest import IngestConfig
-from pipeline.data.prepare import PrepareConfig, in_process, prepare
-from pipeline.data.prepared import PreparedDataset
-from pipeline.data.sources import load_listing
+from pipeline.data.listing.sources import load_listing
+from pipeline.data.prepare.ingest import IngestConfig
+from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
+from pipeline.data.store.catalog import Passport
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval import report
 from pipeline.eval.evaluate import check_data, evaluate
 from pipeline.eval.load import load

@@ -8,10 +8,10 @@ from models import ModelConfig, build_model
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig
-from pipeline.data.decode import decode_video
-from pipeline.data.prepared import PreparedDataset
 from pipeline.data.records import PreparedVideo
-from pipeline.data.shards import decode_frames, read_video
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.shards import decode_frames, read_video
+from pipeline.data.video.decode import decode_video
 from pipeline.eval.load import INVERSIONS
 from pipeline.eval.predict import PredictJob, _Merger, predict
 from pipeline.eval.protocol import protocol_of

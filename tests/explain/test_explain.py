@@ -11,7 +11,7 @@ import torch
 from models import ModelConfig, build_model
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig
-from pipeline.data.decode import decode_video
+from pipeline.data.video.decode import decode_video
 from pipeline.eval.load import load
 from pipeline.explain.explain import explain_video, window_indices, with_stride
 

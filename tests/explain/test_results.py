@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.data.prepared import PreparedDataset
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.evaluate import evaluate
 from pipeline.eval.load import load
 from pipeline.eval.predict import PredictJob

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.data.sources import load_listing
+from pipeline.data.listing.sources import load_listing
 
 JOB = Path(__file__).parents[2] / "jobs" / "make_synth.py"
 

@@ -16,10 +16,10 @@ from jobs import prepare_data
 from jobs.cli import guarded
 from pipeline.core.errors import UserError
 from pipeline.core.storage import TEMPORARY
-from pipeline.data import catalog
-from pipeline.data.prepare import PrepareConfig, in_process, prepare
-from pipeline.data.prepared import PreparedDataset
-from pipeline.data.sources import load_listing
+from pipeline.data.listing.sources import load_listing
+from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
+from pipeline.data.store import catalog
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.data.synth.encode import write_video
 from pipeline.data.synth.faults import KINDS
 

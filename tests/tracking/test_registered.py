@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
-from pipeline.data.clips import View, load_original
+from pipeline.data.feed.clips import View, load_original
 from pipeline.eval.load import load
 from pipeline.tracking.registered import DIGEST_TAG, VideoModel, register_model, save_model, weights_digest
 

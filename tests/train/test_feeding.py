@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig, DataConfig
-from pipeline.data.prepared import PreparedDataset
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train.feeding import PreparedFeed, micro_batch
 from pipeline.train.recipe import ComputeConfig, Recipe, TrainConfig
 

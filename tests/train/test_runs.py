@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
-from pipeline.data.catalog import Passport
+from pipeline.data.store.catalog import Passport
 from pipeline.train.recipe import Recipe
 from pipeline.train.runs import fresh_name, open_record, tracking_uri, update_record
 

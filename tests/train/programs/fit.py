@@ -18,9 +18,9 @@ import torch
 from models.config import ModelConfig
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
-from pipeline.data.catalog import Passport
 from pipeline.data.config import ClipConfig
-from pipeline.data.plan import Plan
+from pipeline.data.feed.plan import Plan
+from pipeline.data.store.catalog import Passport
 from pipeline.train.launch import train
 from pipeline.train.recipe import ComputeConfig, OptimConfig, Recipe, TrackingConfig, TrainConfig
 

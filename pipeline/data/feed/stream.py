@@ -1,0 +1,223 @@
+"""Micro-batches through Ray Data: plans in, arrays out, in the order of the plans.
+
+A row is a micro-batch. A task takes some consecutive rows and sends each off as a block of its own as soon as it is
+done, so that what a task costs to start is paid once for some dozens of clips while memory is counted in single
+micro-batches. A run has too many micro-batches for one Ray Data execution, which would make all input blocks up front:
+they go in segments, and the next segment's execution is started by a thread while the last rows of the present one
+are consumed. Why not `streaming_split`, and what all this was measured to cost: docs/decisions/0004-the-feed.md.
+"""
+
+import contextlib
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import ExecutionResources
+
+from pipeline.core.errors import UserError, problem
+from pipeline.data.feed.microbatch import Loader, MicroBatch, MicroPlan
+
+TASK_CLIPS = 64
+"""Clips that a task loads, in as many whole micro-batches as it takes; a task's start costs about one clip."""
+
+SEGMENT_TASKS = 256
+"""Tasks of a segment: input blocks that exist at a time; making them takes about a fifth of a second."""
+
+_COUNTERS = ("step", "epoch", "micro", "samples_in_step")
+_ARRAYS = {"x_BTHWC": np.uint8, "label_B": np.int64, "idx_BT": np.int32, "valid_BT": np.bool_}
+_PLAN_SCHEMA = pa.schema(
+    [
+        *((name, pa.int64()) for name in _COUNTERS),
+        ("ids", pa.list_(pa.string())),
+        ("shards", pa.list_(pa.string())),
+        ("rows", pa.list_(pa.int64())),
+        ("views", pa.list_(pa.int64())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one consumer may use of the cluster."""
+
+    cpus: float
+    """Logical CPUs for its tasks."""
+    prefetch: int
+    """Micro-batches held ready."""
+
+    def __post_init__(self) -> None:
+        if self.task_cpus <= 0 or self.prefetch < 0:
+            raise UserError(
+                problem(
+                    "The feed has no CPU to work with",
+                    got=f"{self.cpus} CPUs a worker, {self.prefetch} micro-batches held ready",
+                    allowed="at least a ten-thousandth of a CPU a worker, and 0 or more micro-batches",
+                    fix="raise compute.data_cpus; set compute.prefetch to 0 or more",
+                )
+            )
+
+    @property
+    def tasks(self) -> int:
+        """Tasks at a time."""
+        return max(int(self.cpus), 1)
+
+    @property
+    def task_cpus(self) -> float:
+        """Logical CPUs of a task: one, or the whole share where it is less (Ray counts in ten-thousandths)."""
+        return min(1.0, int(self.cpus * 1e4) / 1e4)
+
+
+def stream(plans: Iterator[MicroPlan], loader: Loader, share: Share) -> Generator[MicroBatch, None, None]:
+    """Yield the micro-batch of every plan, in order. Closing the generator stops all tasks.
+
+    The arrays lie in the object store and are read-only: copy what is to be kept or changed.
+
+    Raises:
+        UserError: a video could not be fed; the message names it.
+    """
+    assert ray.is_initialized(), "Ray Data would start a cluster of its own"
+    # It logs three lines an execution, and a long run has thousands of executions.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed") as opener:
+        opening = opener.submit(_open_next, plans, loader, share)
+        try:
+            while segment := opening.result():
+                with contextlib.closing(segment):
+                    for left, micro in segment:
+                        if left == segment.lead:
+                            opening = opener.submit(_open_next, plans, loader, share)
+                        yield micro
+        finally:
+            _abandon(opening)
+
+
+def _abandon(opening: "Future[_Segment | None]") -> None:
+    """Close what was opened ahead; an error there concerns data that nobody asked for, or is being raised already."""
+    if opening.exception() is None and (segment := opening.result()):
+        segment.close()
+
+
+def _open_next(plans: Iterator[MicroPlan], loader: Loader, share: Share) -> "_Segment | None":
+    """Take the next segment off `plans` and start its execution; None when there are no more."""
+    tasks = list(islice(_tasks(plans), SEGMENT_TASKS))
+    return _Segment(tasks, loader, share) if tasks else None
+
+
+def _tasks(plans: Iterator[MicroPlan]) -> Iterator[list[MicroPlan]]:
+    """Group consecutive plans until a group has TASK_CLIPS clips."""
+    group: list[MicroPlan] = []
+    clips = 0
+    for plan in plans:
+        group.append(plan)
+        clips += len(plan.ids)
+        if clips >= TASK_CLIPS:
+            yield group
+            group, clips = [], 0
+    if group:
+        yield group
+
+
+class _Segment:
+    """A running Ray Data execution over some tasks. Making one waits for its first micro-batch."""
+
+    def __init__(self, tasks: Sequence[Sequence[MicroPlan]], loader: Loader, share: Share) -> None:
+        sizes = [loader.bytes_of(plan) for task in tasks for plan in task]
+        self.rows = len(sizes)
+        in_flight = share.prefetch + share.tasks * max(map(len, tasks))
+        self.lead = min(in_flight, self.rows - 1)
+        """Rows left when the next segment may start: by then every task of this one has begun or is about to."""
+        dataset = ray.data.from_blocks([_plan_table(task) for task in tasks])
+        _configure(dataset.context, share, in_flight, sizes)
+        loaded = dataset.map_batches(
+            _load_row,
+            fn_kwargs={"loader": loader},
+            batch_size=1,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            num_cpus=share.task_cpus,
+        )
+        batches = loaded.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=share.prefetch)
+        self._tables = iter(batches)
+        self._first = next(self._tables)
+
+    def __iter__(self) -> Iterator[tuple[int, MicroBatch]]:
+        """Yield (rows left after this one, micro-batch)."""
+        left, table = self.rows, self._first
+        while table is not None:
+            for row in range(table.num_rows):
+                left -= 1
+                yield left, _micro_batch(table, row)
+            table = next(self._tables, None)
+        assert left == 0, f"{left} of {self.rows} micro-batches did not arrive"
+
+    def close(self) -> None:
+        """Stop the execution and its tasks."""
+        self._tables.close()
+
+
+def _configure(context: Any, share: Share, in_flight: int, sizes: Sequence[int]) -> None:
+    """Set an execution's own copy of the DataContext, for micro-batches of `sizes` bytes."""
+    options = context.execution_options
+    options.preserve_order = True
+    # Enforced by the operator reservation alone: with `op_resource_reservation_enabled` off, Ray Data takes every CPU
+    # of the cluster. The memory is what is in flight when nothing waits; too little slows, it never blocks.
+    context.op_resource_reservation_enabled = True
+    options.resource_limits = ExecutionResources(
+        cpu=share.tasks * share.task_cpus, object_store_memory=(in_flight + 2 * share.tasks + 2) * max(sizes)
+    )
+    # A row larger than this leaves its task at once as a block of its own.
+    context.target_max_block_size = min(sizes) - 1
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def _load_row(table: pa.Table, loader: Loader) -> pa.Table:
+    """Load one micro-batch, in a task: a table of one planned row to a table of one loaded row."""
+    # The task was given its CPUs; OpenCV would start a thread for each core of the machine.
+    cv2.setNumThreads(1)
+    (row,) = table.to_pylist()
+    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in row.items()}
+    plan = MicroPlan(**values)
+    try:
+        return _batch_table(loader.load(plan))
+    except UserError as error:
+        # As a value: it keeps its place in the order, and its words apart from the layers that Ray puts around errors.
+        return _batch_table(loader.load(replace(plan, ids=(), shards=(), rows=(), views=())), str(error))
+
+
+def _plan_table(task: Sequence[MicroPlan]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(plan) for plan in task], schema=_PLAN_SCHEMA)
+
+
+def _batch_table(batch: MicroBatch, error: str = "") -> pa.Table:
+    """Return one row: every array as one binary cell around the array's own memory, and the shape of the pixels."""
+    columns: dict[str, Any] = {name: [getattr(batch, name)] for name in (*_COUNTERS, "ids")}
+    columns |= {name: _cell(getattr(batch, name)) for name in _ARRAYS}
+    return pa.table(columns | {"shape": [batch.x_BTHWC.shape], "error": [error]})
+
+
+def _cell(array: npt.NDArray[Any]) -> pa.Array:
+    """Wrap a contiguous array as a column of one binary value, without a copy."""
+    offsets = pa.py_buffer(np.array([0, array.nbytes], np.int64))
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(array)])
+
+
+def _micro_batch(table: pa.Table, row: int) -> MicroBatch:
+    """Return a row of a table as arrays on the table's own memory, or raise the error that it carries."""
+    if error := table["error"][row].as_py():
+        raise UserError(error)
+    shape = table["shape"][row].as_py()
+    shapes = {"x_BTHWC": shape, "label_B": shape[:1], "idx_BT": shape[:2], "valid_BT": shape[:2]}
+    values = {name: table[name][row].as_py() for name in _COUNTERS} | {"ids": tuple(table["ids"][row].as_py())}
+    for name, dtype in _ARRAYS.items():
+        values[name] = np.frombuffer(table[name][row].as_buffer(), dtype).reshape(shapes[name])
+    return MicroBatch(**values)

@@ -1,0 +1,1 @@
+"""From official metadata files to listings; no video is touched."""

@@ -1,0 +1,73 @@
+"""What a person sees of a preparation: a line every few seconds, and a summary at the end."""
+
+import time
+from collections.abc import Callable
+
+from pipeline.data.prepare.run import Report
+
+_SHOWN = 3
+"""Videos named for each reason."""
+
+
+class Progress:
+    """Says how far a run is: at most one line every `every_s` seconds, and one at the end.
+
+    Args:
+        total: videos to do.
+        say: prints a line.
+        every_s: seconds between lines.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, total: int, say: Callable[[str], None], every_s: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total, self._say, self._every_s, self._clock = total, say, every_s, clock
+        self._start_s = self._last_s = clock()
+        self._finished = False
+
+    def __call__(self, done: int, quarantined: int) -> None:
+        """Take note of the totals so far."""
+        now_s = self._clock()
+        finished = done == self._total
+        if self._finished or not done or (now_s - self._last_s < self._every_s and not finished):
+            return
+        self._last_s, self._finished = now_s, finished
+        passed_s = max(now_s - self._start_s, 1e-9)
+        left_s = (self._total - done) * passed_s / done
+        when = f"in {duration(passed_s)}" if finished else f"{duration(left_s)} left"
+        self._say(
+            f"{done:,} of {self._total:,} videos ({done / self._total:.1%}), {done / passed_s:,.1f} a second, {when}, "
+            f"{quarantined:,} quarantined"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them: 45 s, 12 min 30 s, 3 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def summary(report: Report, root: str) -> str:
+    """Return the end of a run in words: counts that add up, every reason with examples, the passport."""
+    counts = report.counts
+    work = f"{report.shards_done:,} shards written, {report.shards_kept:,} were up to date"
+    lines = [
+        "Nothing to do: everything is up to date." if not report.published else f"{work}.",
+        f"{counts.listed:,} videos listed = {counts.readable:,} readable + {counts.quarantined:,} quarantined",
+    ]
+    lines += [f"  {split}: {number:,} readable" for split, number in counts.by_split.items()]
+    for reason, number in counts.by_reason.items():
+        rows = [row for row in report.quarantined if row.reason == reason]
+        lines.append(f"  {reason}: {number:,}")
+        lines += [f"    {row.path}: {row.detail}" for row in rows[:_SHOWN]]
+        if number > _SHOWN:
+            lines.append(f"    and {number - _SHOWN:,} more, all in quarantine.parquet")
+    if report.noted:
+        first = report.noted[0]
+        lines.append(f"{len(report.noted):,} readable videos carry a note, such as {first.path}: {first.note}")
+    return "\n".join([*lines, f"passport {report.passport}", f"prepared data set {root}"])

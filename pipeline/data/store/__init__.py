@@ -1,0 +1,1 @@
+"""What a prepared data set is on disk or in a bucket."""

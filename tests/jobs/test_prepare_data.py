@@ -1,4 +1,4 @@
-"""The real job on a real Ray cluster: planted faults, kills, and what a person reads of it."""
+"""The real job on a real Ray cluster (pipeline/data/prepare/on_ray.py): faults, kills, and what a person reads."""
 
 import os
 import shutil

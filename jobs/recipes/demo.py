@@ -40,7 +40,7 @@ def stabn_demo() -> Recipe:
         ),
         model=ModelConfig(depth=10, width=16, classes=6, frames=8, dropout=0.0),
         optim=OptimConfig(lr=0.05, reference_batch=0, schedule="cosine", warmup_epochs=1.0),
-        train=TrainConfig(epochs=10, global_batch=16, eval_every=5, log_every=20),
+        train=TrainConfig(epochs=8, global_batch=16, channels_last=True, eval_every=4, log_every=20),
         compute=ComputeConfig(threads=2),
         expected=Expected(source="make demo", top1=90.0, cost="two to three minutes on two cores"),
     )

@@ -196,7 +196,8 @@ def run_epoch(worker: Worker) -> None:
             _skip(worker, outcome)
         if worker.done % recipe.train.log_every == 0:
             worker.journal.close_interval(worker.done, worker.skipped)
-            if worker.settings.rank == 0 and worker.journal.line_is_due():
+            # The end of an epoch gets a line of its own.
+            if worker.settings.rank == 0 and worker.done < end and worker.journal.line_is_due():
                 print(worker.journal.line(worker.done, end_of_epoch=False), flush=True)
         # The last step of an epoch is left to the checkpoint that follows validation.
         if worker.done < end and worker.policy.is_agreement(worker.done):

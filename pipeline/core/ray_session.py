@@ -30,6 +30,7 @@ reads it while it is imported, and a process that sets it later starts servers t
 
 QUIET = {
     "ray.data": logging.WARNING,
+    "ray.data._internal.progress": logging.ERROR,  # "progress bars are off": by us
     "ray._private.authentication.authentication_token_setup": logging.ERROR,  # "a token is demanded": it should be
 }
 """Loggers that tell every run the same."""

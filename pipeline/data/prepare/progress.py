@@ -24,22 +24,32 @@ class Progress:
     ) -> None:
         self._total, self._say, self._every_s, self._clock = total, say, every_s, clock
         self._start_s = self._last_s = clock()
+        self._first: tuple[float, int] | None = None
         self._finished = False
 
     def __call__(self, done: int, quarantined: int) -> None:
         """Take note of the totals so far."""
         now_s = self._clock()
         finished = done == self._total
+        if done and self._first is None:
+            self._first = (now_s, done)
         if self._finished or not done or (now_s - self._last_s < self._every_s and not finished):
             return
         self._last_s, self._finished = now_s, finished
-        passed_s = max(now_s - self._start_s, 1e-9)
-        left_s = (self._total - done) * passed_s / done
-        when = f"in {duration(passed_s)}" if finished else f"{duration(left_s)} left"
-        self._say(
-            f"{done:,} of {self._total:,} videos ({done / self._total:.1%}), {done / passed_s:,.1f} a second, {when}, "
-            f"{quarantined:,} quarantined"
-        )
+        parts = [f"{done:,} of {self._total:,} videos ({done / self._total:.1%})", *self._pace(now_s, done)]
+        if finished:
+            parts.append(f"in {duration(now_s - self._start_s)}")
+        self._say(", ".join([*parts, f"{quarantined:,} quarantined"]))
+
+    def _pace(self, now_s: float, done: int) -> list[str]:
+        """Rate and time left, counted from the first video on: before it, the cluster was starting."""
+        assert self._first is not None
+        first_s, first_done = self._first
+        if now_s <= first_s or done <= first_done:
+            return []
+        rate = (done - first_done) / (now_s - first_s)
+        left = [f"{duration((self._total - done) / rate)} left"] if done < self._total else []
+        return [f"{rate:,.1f} a second", *left]
 
 
 def duration(seconds: float) -> str:

@@ -35,7 +35,7 @@ def test_a_line_comes_every_few_seconds_and_one_at_the_end():
         "250 of 1,000 videos (25.0%), 50.0 a second, 15 s left, 1 quarantined",
         "500 of 1,000 videos (50.0%), 50.0 a second, 10 s left, 2 quarantined",
         "750 of 1,000 videos (75.0%), 50.0 a second, 5 s left, 3 quarantined",
-        "1,000 of 1,000 videos (100.0%), 48.8 a second, in 20 s, 5 quarantined",
+        "1,000 of 1,000 videos (100.0%), 48.7 a second, in 20 s, 5 quarantined",
     ]
 
 
@@ -45,6 +45,17 @@ def test_nothing_is_said_before_the_first_video():
     time.now = 60.0
     progress(0, 0)
     assert lines == []
+
+
+def test_the_pace_is_counted_from_the_first_video_on():
+    lines, time = [], SimpleNamespace(now=0.0)
+    progress = Progress(103, lines.append, every_s=5, clock=lambda: time.now)
+    for time.now, done in [(20.0, 3), (30.0, 53)]:  # the cluster took twenty seconds to start
+        progress(done, 0)
+    assert lines == [
+        "3 of 103 videos (2.9%), 0 quarantined",
+        "53 of 103 videos (51.5%), 5.0 a second, 10 s left, 0 quarantined",
+    ]
 
 
 def row(number, **values):

@@ -81,7 +81,7 @@ def train_batches(
             a video could not be read.
     """
     plans, loader = _training(dataset, plan, data, clip, augment, accumulate, start_step, rank, world)
-    return _copied(stream(plans, loader, Share(data_cpus / world, prefetch)))
+    return _copied(stream(plans, loader, Share(data_cpus / world, prefetch, world)))
 
 
 def local_train_batches(
@@ -135,7 +135,7 @@ def test_batches(
         UserError: mirrored crops of a data set whose classes name directions, or a video that could not be read.
     """
     plans, loader = _testing(dataset, split, fold, clip, views, batch, rank, world)
-    return _copied(stream(plans, loader, Share(data_cpus / world, prefetch)))
+    return _copied(stream(plans, loader, Share(data_cpus / world, prefetch, world)))
 
 
 def local_test_batches(

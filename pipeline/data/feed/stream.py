@@ -12,7 +12,6 @@ import logging
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from typing import Any
 
 import cv2
@@ -30,7 +29,11 @@ TASK_CLIPS = 64
 """Clips that a task loads, in as many whole micro-batches as it takes; a task's start costs about one clip."""
 
 SEGMENT_TASKS = 256
-"""Tasks of a segment: input blocks that exist at a time; making them takes about a fifth of a second."""
+"""Tasks of a segment at most: input blocks that exist at a time; making them takes about a fifth of a second."""
+
+SEGMENT_BYTES = 1 << 30
+"""Pixels of a segment at most; less where the object store is small. A segment must fit in memory whole: an execution
+whose output nobody takes yet polls without a pause, in a thread of the training process, and halves its speed."""
 
 _COUNTERS = ("step", "epoch", "micro", "samples_in_step")
 _ARRAYS = {"x_BTHWC": np.uint8, "label_B": np.int64, "idx_BT": np.int32, "valid_BT": np.bool_}
@@ -53,6 +56,8 @@ class Share:
     """Logical CPUs for its tasks."""
     prefetch: int
     """Micro-batches held ready."""
+    consumers: int = 1
+    """Consumers that share the cluster's object store."""
 
     def __post_init__(self) -> None:
         if self.task_cpus <= 0 or self.prefetch < 0:
@@ -74,6 +79,10 @@ class Share:
     def task_cpus(self) -> float:
         """Logical CPUs of a task: one, or the whole share where it is less (Ray counts in ten-thousandths)."""
         return min(1.0, int(self.cpus * 1e4) / 1e4)
+
+    def segment_bytes(self) -> int:
+        """Bytes of a segment: two exist at a time, and half of the object store stays free for others."""
+        return min(SEGMENT_BYTES, int(ray.cluster_resources().get("object_store_memory", 0)) // (4 * self.consumers))
 
 
 def stream(plans: Iterator[MicroPlan], loader: Loader, share: Share) -> Generator[MicroBatch, None, None]:
@@ -108,22 +117,26 @@ def _abandon(opening: "Future[_Segment | None]") -> None:
 
 def _open_next(plans: Iterator[MicroPlan], loader: Loader, share: Share) -> "_Segment | None":
     """Take the next segment off `plans` and start its execution; None when there are no more."""
-    tasks = list(islice(_tasks(plans), SEGMENT_TASKS))
+    tasks: list[list[MicroPlan]] = []
+    limit, size = share.segment_bytes(), 0
+    # Whole tasks, at least one, as long as they fit.
+    while len(tasks) < SEGMENT_TASKS and (not tasks or size + size // len(tasks) <= limit):
+        task = _next_task(plans)
+        if not task:
+            break
+        tasks.append(task)
+        size += sum(loader.bytes_of(plan) for plan in task)
     return _Segment(tasks, loader, share) if tasks else None
 
 
-def _tasks(plans: Iterator[MicroPlan]) -> Iterator[list[MicroPlan]]:
-    """Group consecutive plans until a group has TASK_CLIPS clips."""
-    group: list[MicroPlan] = []
+def _next_task(plans: Iterator[MicroPlan]) -> list[MicroPlan]:
+    """Take consecutive plans until they have TASK_CLIPS clips; empty at the end."""
+    task: list[MicroPlan] = []
     clips = 0
-    for plan in plans:
-        group.append(plan)
+    while clips < TASK_CLIPS and (plan := next(plans, None)):
+        task.append(plan)
         clips += len(plan.ids)
-        if clips >= TASK_CLIPS:
-            yield group
-            group, clips = [], 0
-    if group:
-        yield group
+    return task
 
 
 class _Segment:
@@ -136,7 +149,7 @@ class _Segment:
         self.lead = min(in_flight, self.rows - 1)
         """Rows left when the next segment may start: by then every task of this one has begun or is about to."""
         dataset = ray.data.from_blocks([_plan_table(task) for task in tasks])
-        _configure(dataset.context, share, in_flight, sizes)
+        _configure(dataset.context, share, sizes)
         loaded = dataset.map_batches(
             _load_row,
             fn_kwargs={"loader": loader},
@@ -164,16 +177,14 @@ class _Segment:
         self._tables.close()
 
 
-def _configure(context: Any, share: Share, in_flight: int, sizes: Sequence[int]) -> None:
+def _configure(context: Any, share: Share, sizes: Sequence[int]) -> None:
     """Set an execution's own copy of the DataContext, for micro-batches of `sizes` bytes."""
     options = context.execution_options
     options.preserve_order = True
     # Enforced by the operator reservation alone: with `op_resource_reservation_enabled` off, Ray Data takes every CPU
-    # of the cluster. The memory is what is in flight when nothing waits; too little slows, it never blocks.
+    # of the cluster. The reservation halves the memory, and the whole segment has to fit into each half.
     context.op_resource_reservation_enabled = True
-    options.resource_limits = ExecutionResources(
-        cpu=share.tasks * share.task_cpus, object_store_memory=(in_flight + 2 * share.tasks + 2) * max(sizes)
-    )
+    options.resource_limits = ExecutionResources(cpu=share.tasks * share.task_cpus, object_store_memory=4 * sum(sizes))
     # A row larger than this leaves its task at once as a block of its own.
     context.target_max_block_size = min(sizes) - 1
     context.enable_progress_bars = False

@@ -58,13 +58,15 @@ def test_a_published_recipe_is_the_published_network_and_schedule(name):
     assert recipe.init.source == "imagenet2d"
 
 
-def test_the_control_differs_from_the_baseline_by_its_one_frame_alone():
+def test_the_control_and_the_baseline_each_differ_from_st_abn_in_one_thing():
     control, baseline, stabn = (to_dict(find_recipe(f"{n}_demo")()) for n in ("oneframe", "baseline", "stabn"))
+    assert len({values.pop("name") for values in (control, baseline, stabn)}) == 3
+    assert baseline | {"model": baseline["model"] | {"arch": "st_abn"}} == stabn
+    assert baseline["model"]["arch"] == "baseline"
+    assert control.pop("expected") != stabn.pop("expected")
     assert control["clip"].pop("repeat_one_frame") is True
-    assert baseline["clip"].pop("repeat_one_frame") is False
-    assert (control.pop("name"), control.pop("expected")) != (baseline.pop("name"), baseline.pop("expected"))
-    assert control == baseline
-    assert stabn["model"] | {"arch": "baseline"} == baseline["model"]
+    assert stabn["clip"].pop("repeat_one_frame") is False
+    assert control == stabn
 
 
 def test_an_unknown_recipe_names_the_nearest():

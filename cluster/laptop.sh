@@ -3,6 +3,7 @@
 #   cluster/laptop.sh start            start it (idempotent)
 #   cluster/laptop.sh submit JOB ...   ray job submit of a job of this checkout, logs followed, its exit status ours
 #   cluster/laptop.sh stop             stop this one, and no other
+#   cluster/laptop.sh status           say whether it is up; exit status 0 if so
 #   cluster/laptop.sh env              print the variables that let another shell reach it
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,27 +51,47 @@ start() {
   exit 1
 }
 
+# Ray's own processes of this cluster: their command lines carry its temp dir, so a neighbour's Ray is left alone, and
+# so is a `tail -f` of its logs. Workers are the raylet's children and end with it.
+members() {
+  pgrep -f -- "$home/ray" | while read -r pid; do
+    case "$(cat "/proc/$pid/comm" 2>/dev/null)" in
+      gcs_server | raylet | ray* | python*) echo "$pid" ;;
+    esac
+  done
+}
+
 stop() {
-  # Only the processes of this cluster: their command lines carry its temp dir, so a neighbour's Ray stays alone.
-  pkill -TERM -f -- "$home/ray" 2>/dev/null || true
+  members | xargs -r kill -TERM 2>/dev/null || true
   for _ in $(seq 20); do
-    pgrep -f -- "$home/ray" >/dev/null || break
+    [ -n "$(members)" ] || break
     sleep 0.5
   done
-  pkill -KILL -f -- "$home/ray" 2>/dev/null || true
+  members | xargs -r kill -KILL 2>/dev/null || true
   echo "laptop cluster: stopped"
+}
+
+status() {
+  make_token
+  if alive; then
+    echo "laptop cluster: up at $RAY_ADDRESS"
+  else
+    echo "laptop cluster: not up"
+    return 1
+  fi
 }
 
 case "${1:-}" in
   start) start ;;
   stop) stop ;;
+  status) status ;;
   submit) shift && make_token && exec ray job submit --working-dir . -- "$@" ;;
   env)
     make_token
     printf 'export RAY_AUTH_MODE=%s RAY_AUTH_TOKEN_PATH=%s RAY_ADDRESS=%s\n' token "$RAY_AUTH_TOKEN_PATH" "$RAY_ADDRESS"
     ;;
   *)
-    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

@@ -22,8 +22,7 @@ from typing import Any
 from jobs.cli import guarded
 from pipeline.core.errors import UserError, problem
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-LAPTOP = "cluster/laptop.sh"
+CHECKOUT, LAPTOP = Path(__file__).resolve().parents[1], "cluster/laptop.sh"
 MARKER = ".star-demo"  # lies in a folder that a demo made, and may therefore delete
 RECIPES = ("stabn_demo", "baseline_demo", "oneframe_demo")
 INVERTED = ("spatial", "temporal", "both")
@@ -50,7 +49,7 @@ def summary(out: Path, seconds: float) -> str:
 
     st_abn = measured["stabn_demo"]
     record = json.loads((out / "runs" / "stabn_demo" / "run.json").read_text())
-    lines = [
+    lines = (
         f"top-1 on {st_abn['videos']} validation videos that no network was trained on",
         row("ST-ABN", st_abn["perception"]["none"]),
         row("ST-ABN, attention branch", st_abn["attention"]["none"]),
@@ -64,7 +63,7 @@ def summary(out: Path, seconds: float) -> str:
         f"pages    {os.path.relpath(out / 'explanations')}/*/index.html",
         f"MLflow   run {record['mlflow_run_id']}; mlflow ui --backend-store-uri sqlite:///{out / 'runs' / 'mlflow.db'}",
         f"\nthe demo took {seconds / 60:.1f} minutes",
-    ]
+    )
     return "\n".join(lines)
 
 

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable
 
 from jobs import recipes
+from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.train.recipe import Recipe
 
 WRONG_REQUEST = 2
 INTERRUPTED = 130
+SCRATCH = os.path.join("runtime_resources", "working_dir_files")
+"""Part of the path of the copy of a submitted job's folder, in which the job runs; Ray deletes it after the job."""
 
 
 def guarded(main: Callable[[list[str] | None], int], arguments: list[str] | None = None) -> int:
@@ -57,3 +60,28 @@ def find_recipe(name: str) -> Callable[[], Recipe]:
 def here(path: str) -> str:
     """Return an absolute local path as the user would type it, when that is shorter; URIs stay."""
     return min(path, os.path.relpath(path), key=len) if path.startswith(os.sep) else path
+
+
+def placed(option: str, path: str) -> str:
+    """Return `path` so that it means the same for every process of the job; URIs and the empty path stay.
+
+    Args:
+        option: what gave the path, for the message.
+        path: path or URI.
+
+    Raises:
+        UserError: a relative path in a job submitted with --working-dir, where it would lie in Ray's scratch copy.
+    """
+    if not path or not storage.is_local(path):
+        return path
+    if SCRATCH in os.getcwd() and not os.path.isabs(path.removeprefix("file://")):
+        raise UserError(
+            problem(
+                f"A relative {option} means nothing in a submitted job, which runs in a copy of its folder that Ray "
+                "deletes afterwards",
+                got=path,
+                allowed="an absolute path that all nodes reach, or a URI such as s3://BUCKET/KEY",
+                fix=f"give {option} as one of them",
+            )
+        )
+    return storage.absolute(path)

@@ -11,9 +11,10 @@ import argparse
 import inspect
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from jobs.cli import all_recipes, find_recipe, guarded, here
+from jobs.cli import all_recipes, find_recipe, guarded, here, placed
 from pipeline.core.config import override, to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.store.catalog import Passport
@@ -57,9 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fix = "add --data ROOT, a folder or URI that jobs/prepare_data.py made"
         raise UserError(problem("No data set was given", got="no --data", allowed="a prepared data set", fix=fix))
 
+    # Workers have other working directories.
+    recipe = replace(recipe, data=replace(recipe.data, root=placed("--data", recipe.data.root)))
+    root = placed("--storage", args.storage)
+
     from pipeline.train.launch import train  # so that --help and --describe need no cluster software
 
-    trained = train(recipe, root=args.storage, name=args.run, same_data_as=passport)
+    trained = train(recipe, root=root, name=args.run, same_data_as=passport)
     again = args.recipe or f"--repeat {args.repeat}"
     best = "not validated" if trained.best_top1 is None else f"best validation top-1 {trained.best_top1:.2f} %"
     print(

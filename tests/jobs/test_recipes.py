@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from jobs.cli import all_recipes, find_recipe, guarded
+from jobs.cli import all_recipes, find_recipe, guarded, placed
 from jobs.train_stabn import main
 from models import build_model
 from pipeline.core.config import from_dict, to_dict
@@ -104,3 +104,25 @@ def test_neither_recipe_nor_repeat_is_refused(capsys):
         main(["--data", "x"])
     assert stop.value.code == 2
     assert "give a recipe or --repeat" in capsys.readouterr().err
+
+
+def test_a_path_is_made_absolute_and_a_uri_stays(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert placed("--data", "runs") == f"{tmp_path}/runs"
+    assert placed("--data", "/d/x") == "/d/x"
+    assert placed("--data", "s3://bucket/x?region=a") == "s3://bucket/x?region=a"
+    assert placed("--data", "") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(["--data", "prepared"], "--data"), (["--data", "/nowhere"], "--storage"), (["data.root=prepared"], "--data")],
+)
+def test_a_submitted_job_takes_no_relative_path(arguments, option, monkeypatch, tmp_path, capsys):
+    scratch = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    scratch.mkdir(parents=True)
+    monkeypatch.chdir(scratch)
+    assert guarded(main, ["debug", *arguments]) == 2
+    assert f"A relative {option} means nothing in a submitted job" in capsys.readouterr().err
+    assert placed(option, "/d/x") == "/d/x"
+    assert list(scratch.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -91,12 +92,15 @@ def test_a_submitted_job_trains_on_the_running_cluster(tiny_root, environment, t
     try:
         wait_for_jobs(["ray", "job", "submit", *submit[3:5], "--", "true"], environment, tmp_path)
         arguments = ["jobs/train_stabn.py", "debug", *TINY, "--data", tiny_root, "--run", "r"]
-        out = run([*submit, *arguments, "--storage", tmp_path / "runs"], environment, tmp_path)
+        # Twice in one job: the default run storage would lie in Ray's copy of the folder.
+        whole = shlex.join([*map(str, arguments), "--storage", f"{tmp_path}/runs"])
+        out = run([*submit, "sh", "-c", f"{shlex.join(arguments)} 2>&1; exec {whole}"], environment, tmp_path)
+        assert "A relative --storage means nothing in a submitted job" in out
         assert "run r: 2 steps" in out
         assert checkpoint.read(str(tmp_path / "runs" / "r" / "step-00000002")).step == 2
         # Plainly started, this would get a cluster of its own; a running one is what it is.
         # Without --working-dir: Ray may still be deleting the package of the job before, which has the same content.
-        again = [*submit[:5], "--", JOB, *arguments[1:], "compute.cpus_per_worker=8"]
+        again = [*submit[:5], "--", JOB, *arguments[1:], "--storage", tmp_path / "runs", "compute.cpus_per_worker=8"]
         refused = run(again, environment, tmp_path, status=1)
         assert "1 x 8 (training processes) + 1 x 1 (feed tasks) = 9 CPUs needed at the same time" in refused
         assert "at most 3 CPUs, on 1 node" in refused

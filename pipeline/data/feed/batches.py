@@ -65,7 +65,7 @@ def train_batches(
 
     Args:
         dataset: the prepared data set.
-        plan: order of the run; its `samples` are the readable videos of `data.train_split`.
+        plan: order of the run; its `samples` are the readable videos of `data.train_split`, counted by id.
         data: split, fold and whether labels follow a flip.
         clip: frames and size of a clip.
         augment: ranges of the augmentation.

@@ -116,7 +116,12 @@ class Loader:
 def plan_training(
     videos: Sequence[PreparedVideo], plan: Plan, *, accumulate: int, start_step: int, rank: int, world: int
 ) -> Iterator[MicroPlan]:
-    """Yield the micro-batches of `rank` from `start_step` to the end of the run, without reading anything."""
+    """Yield the micro-batches of `rank` from `start_step` to the end of the run, without reading anything.
+
+    The plan's positions count the videos by id. A data set prepared again from a list in another order keeps its
+    passport, so that a run may resume on it; positions in listed order would then be other videos in mid-epoch.
+    """
+    videos = sorted(videos, key=lambda video: video.id)
     for g in range(start_step, plan.total_steps):
         step = plan.step(g)
         for micro, piece in enumerate(step.pieces(rank, world, accumulate)):

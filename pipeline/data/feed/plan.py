@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pipeline.core.errors import UserError, problem
 
 Samples = npt.NDArray[np.int64]
-"""Positions in the split's list of videos."""
+"""Positions among the split's videos, sorted by id."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,19 @@ def test_training_plans_start_at_the_step_and_partition_it(stored):
         assert all(micro.samples_in_step == len(ids) for micros in ranks for micro in micros if micro.step == g)
 
 
+def test_the_order_of_the_list_is_not_the_order_of_the_run(stored):
+    """A run resumes in mid-epoch on videos listed in another order: same passport, so it must be the same plan."""
+    listed = stored[2]
+    plan = Plan(seed=3, samples=5, global_batch=2, epochs=3)
+    kwargs = {"accumulate": 1, "rank": 0, "world": 1}
+    undisturbed = list(plan_training(listed, plan, start_step=0, **kwargs))
+    for other in (listed[::-1], [listed[i] for i in (2, 0, 4, 1, 3)]):
+        assert list(plan_training(other, plan, start_step=0, **kwargs)) == undisturbed
+        resumed = [*undisturbed[:4], *plan_training(other, plan, start_step=4, **kwargs)]
+        second_epoch = [video_id for micro in resumed if micro.epoch == 1 for video_id in micro.ids]
+        assert sorted(second_epoch) == [video.id for video in listed]
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
 @pytest.mark.parametrize("batch", [1, 4, 100])
 def test_view_plans_hold_every_view_once_in_order(stored, world, batch):

@@ -104,9 +104,10 @@ def predict(dataset: PreparedDataset, job: PredictJob) -> Iterator[dict[str, Any
         An iterator: one row of ROW_SCHEMA for each video and inversion, the inversions of a video together.
 
     Raises:
-        UserError: an empty split, or a job larger than the cluster.
+        UserError: mirrored crops of classes that name directions, an empty split, or a job larger than the cluster.
         RuntimeError: the predictions do not reconcile with the split.
     """
+    job.protocol.check_classes(dataset.classes)
     videos = dataset.videos(job.split, job.fold)
     if not videos:
         fix = "name another split with --split"

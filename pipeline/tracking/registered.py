@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
+from pipeline.core.config import from_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.clips import load_original
 from pipeline.eval.load import Recogniser, load
@@ -32,6 +33,7 @@ from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol
 from pipeline.tracking.run import client_of
 from pipeline.train import checkpoint
+from pipeline.train.recipe import Recipe
 
 ARTIFACT = "model"
 DIGEST_TAG = "star.weights_sha256"
@@ -57,11 +59,15 @@ and frames (video frame behind each clip frame) those of the first view. A basel
 
 
 class VideoModel:
-    """What MLflow calls; `load_model` of the pyfunc flavour returns it wrapped."""
+    """What MLflow calls; `load_model` of the pyfunc flavour returns it wrapped.
+
+    Raises:
+        UserError: a recipe with mirrored test crops for classes that name directions.
+    """
 
     def __init__(self, network: Recogniser) -> None:
         self._network = network
-        self._protocol = Protocol(clip=network.recipe.clip, view=network.recipe.view)
+        self._protocol = _protocol(network.recipe, network.classes)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Recognise videos.
@@ -96,6 +102,13 @@ class VideoModel:
         }
 
 
+def _protocol(recipe: Recipe, classes: Sequence[str]) -> Protocol:
+    """The recipe's own test protocol, once its classes allow it."""
+    protocol = Protocol(clip=recipe.clip, view=recipe.view)
+    protocol.check_classes(classes)
+    return protocol
+
+
 def _paths(table: pd.DataFrame) -> "pd.Series[str]":
     """The column `path`, or the only column (MLflow makes one of a list)."""
     if "path" not in table.columns and len(table.columns) != 1:
@@ -113,9 +126,10 @@ def save_model(checkpoint_uri: str, folder: Path) -> None:
     """Write a checkpoint as an MLflow model into `folder`, without its optimiser.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: there is no checkpoint, or mirrored test crops for classes that name directions.
     """
     snapshot = checkpoint.read(checkpoint_uri)
+    _protocol(from_dict(Recipe, snapshot.recipe), snapshot.classes)  # not a model that nobody could load
     with tempfile.TemporaryDirectory() as scratch:
         data, code = Path(scratch) / "data", Path(scratch) / "code"
         data.mkdir()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,10 @@ from PIL import Image
 
 from jobs.cli import guarded
 from jobs.evaluate import main
+from pipeline.data.listing.sources import load_listing
+from pipeline.data.prepare.ingest import IngestConfig
+from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
+from pipeline.data.store.prepared import PreparedDataset
 
 pytestmark = [
     # Ray Data warns about its own deprecated fields whenever it copies its own context.
@@ -84,6 +89,55 @@ def test_a_wrong_request_is_one_line_and_status_2(tiny_checkpoint, arguments, wo
     assert error.startswith("error: ")
     assert words in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def directions(tiny_videos, tmp_path, make_checkpoint):
+    """The videos prepared under classes of which two are each other's mirror image, and a checkpoint; (root, it)."""
+    classes, root = ("Pushing left", "Pushing right", "Jumping"), str(tmp_path / "prepared")
+    folder = tmp_path / "videos"
+    shutil.copytree(tiny_videos, folder)
+    for name in ("classes.txt", "videos.csv"):
+        text = (folder / name).read_text()
+        for old, new in zip((folder / "classes.txt").read_text().split("\n"), classes, strict=False):
+            text = text.replace(old, new)
+        (tmp_path / name).write_text(text)
+    for name in ("classes.txt", "videos.csv"):
+        (tmp_path / name).replace(folder / name)
+    config = PrepareConfig(ingest=IngestConfig(short_side=32), shard_videos=16)
+    prepare(load_listing("folder", str(folder)), root, config, in_process)
+    dataset = PreparedDataset.open(root)
+    parts = dict(dataset.identity.parts)
+    return root, make_checkpoint(classes=dataset.classes, passport=dataset.passport, passport_parts=parts)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_mirrored_crops_of_directions_are_refused(directions, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("pipeline.core.ray_session.connect", lambda cpus: None)  # refused before any cluster is needed
+    root, checkpoint = directions
+    arguments = ["--checkpoint", checkpoint, "--data", root, "--out", str(tmp_path / "out")]
+    assert guarded(main, [*arguments, "--crops", "10"]) == 2
+    error = capsys.readouterr().err
+    assert "Mirrored test crops change the class" in error
+    assert "--crops 3" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.ray
+def test_three_crops_of_directions_and_ten_of_others_are_fine(
+    ray_cluster, directions, tiny_checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root, checkpoint = directions
+    for number, arguments in enumerate(
+        (
+            ["--checkpoint", checkpoint, "--data", root, "--crops", "3"],
+            ["--checkpoint", tiny_checkpoint, "--crops", "10"],
+        )
+    ):
+        out = tmp_path / str(number)
+        assert guarded(main, [*arguments, "--maps", "none", "--out", str(out)]) == 0
+        assert pq.read_metadata(out / "predictions.parquet").num_rows == 7
 
 
 def test_a_baseline_has_nothing_to_invert(make_checkpoint, capsys):

@@ -13,10 +13,21 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from models import ModelConfig
+from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError
+from pipeline.data.config import ClipConfig, ViewConfig
 from pipeline.data.feed.clips import View, load_original
 from pipeline.eval.load import load
-from pipeline.tracking.registered import DIGEST_TAG, VideoModel, register_model, save_model, weights_digest
+from pipeline.tracking.registered import (
+    DIGEST_TAG,
+    VideoModel,
+    _load_pyfunc,
+    register_model,
+    save_model,
+    weights_digest,
+)
+from pipeline.train.recipe import Recipe
 
 # MLflow's model registry uses an option that SQLAlchemy 2.1 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*noload:DeprecationWarning")
@@ -139,6 +150,25 @@ def test_the_signature_takes_paths_and_frames_of_paths(folder, tiny_videos):
 def test_a_model_needs_a_checkpoint(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         save_model(str(tmp_path), tmp_path / "model")
+
+
+def test_mirrored_crops_of_directions_make_no_model(make_checkpoint, tmp_path):
+    """Through the registration and through what MLflow calls to load a model."""
+    recipe = Recipe(
+        name="tiny",
+        clip=ClipConfig(frames=8, size=32, short_side=32),
+        view=ViewConfig(crops=10),
+        model=ModelConfig(depth=10, width=8, classes=3, frames=8),
+    )
+    classes = ("Pushing left", "Pushing right", "Jumping")
+    bad = make_checkpoint(recipe=to_dict(recipe), classes=classes)
+    with pytest.raises(UserError, match="Mirrored test crops"):
+        save_model(bad, tmp_path / "model")
+    with pytest.raises(UserError, match="Mirrored test crops"):
+        _load_pyfunc(bad)
+    fine = make_checkpoint(recipe=to_dict(recipe))
+    save_model(fine, tmp_path / "fine")
+    assert _load_pyfunc(fine) is not None
 
 
 def test_the_digest_sees_every_weight():

@@ -50,6 +50,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     bad.add_argument(
         "--allow-quarantine", default="0", help="quarantined videos that are fine: 12, or a share 0.001 (0)"
     )
+    bad.add_argument("--replace", action="store_true", help="let --out lose what looks like another data set")
     bad.add_argument("--retry", nargs="+", default=[], choices=decode.REASONS, help="try videos of these reasons again")
     bad.add_argument("--verify", action="store_true", help="hash every source and shard again, redo what differs")
     return parser.parse_args(argv)
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shard_videos=args.shard_videos,
         limit_s=args.limit_s,
         quarantine_missing=args.quarantine_missing,
+        replace=args.replace,
         verify=args.verify,
         retry=tuple(args.retry),
     )

@@ -178,7 +178,7 @@ def test_an_allowance_that_cannot_be_meant_is_refused(small, capsys, text):
 
 def test_missing_files_are_a_message_and_not_a_traceback(small, capsys, tmp_path):
     (tmp_path / "videos.csv").write_text("path,label,split\nclass0/nowhere.mp4,class0,train\n")
-    assert guarded(prepare_data.main, [*small, "--metadata", str(tmp_path)]) == 2
+    assert guarded(prepare_data.main, [*small, "--replace", "--metadata", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: 1 of 1 listed videos are not below")
     assert "--quarantine-missing" in error

@@ -43,6 +43,8 @@ class PrepareConfig:
     """Longest time that one video may take."""
     quarantine_missing: bool = False
     """Listed files that are not there are quarantined; otherwise they stop the run before it begins."""
+    replace: bool = False
+    """What lies at the root may be replaced even where it looks like another data set."""
     verify: bool = False
     """Trust no size and no date: hash every source and every shard again, and redo what differs."""
     retry: tuple[str, ...] = ()
@@ -90,12 +92,13 @@ def prepare(
         tell_of: makes the receiver of progress from the number of videos that there are to do.
 
     Raises:
-        UserError: no videos, ids that occur twice, another data set at `root`, or files that are not there (without
-            `quarantine_missing`).
+        UserError: no videos, ids that occur twice, another data set at `root` (without `replace`), or files that are
+            not there (without `quarantine_missing`).
     """
     root = storage.absolute(root)
     tasks = plan(listing, root, config)
-    _refuse_another(listing, root)
+    if not config.replace:
+        _refuse_another(listing, root)
     if not config.quarantine_missing:
         _refuse_missing(tasks)
     storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
@@ -147,13 +150,30 @@ def _signatures(listing: Listing, source_root: str) -> list[tuple[int, int]]:
 
 
 def _refuse_another(listing: Listing, root: str) -> None:
-    """Keep a slip in `--out` from replacing another data set."""
-    manifest = storage.join(root, MANIFEST)
-    held = storage.read_json(manifest).get("name") if storage.exists(manifest) else listing.name
-    if held != listing.name:
-        fix = f"choose another --out, or delete {root} yourself"
-        what = f"{root} holds another prepared data set"
-        raise UserError(problem(what, got=f"{held}, to be replaced by {listing.name}", allowed=listing.name, fix=fix))
+    """Keep a slip in `--out` or `--source` from replacing another data set.
+
+    The name says little: synthetic videos come as ssv2 too, and everybody's own videos are "folder".
+    """
+    try:
+        held = storage.read_json(storage.join(root, MANIFEST))
+        ids = {row.id for row in catalog.from_parquet(storage.read_bytes(storage.join(root, CATALOG)))}
+    except (FileNotFoundError, ValueError):  # nothing is published there, or nobody can read it any more
+        return
+    name, classes = held.get("name"), tuple(held.get("classes", ()))
+    listed = len(ids & {record.id for record in listing.records})
+    if name == listing.name and classes == listing.classes and 2 * listed >= len(ids):
+        return
+    lone = min(set(classes) ^ set(listing.classes), default="")
+    raise UserError(
+        problem(
+            f"{root} holds another prepared data set",
+            got=f"{name}, {len(classes)} classes, {len(ids)} videos, to be replaced by {listing.name}, "
+            f"{len(listing.classes)} classes, {len(listing.records)} videos; {listed} of the {len(ids)} are still "
+            "listed" + (f", and class {lone!r} is in one of them only" if lone else ""),
+            allowed="the same name and classes, and at least half of its videos still listed",
+            fix="choose another --out, or pass --replace to replace it",
+        )
+    )
 
 
 def _refuse_missing(tasks: Sequence[ShardTask]) -> None:

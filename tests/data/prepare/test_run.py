@@ -146,9 +146,9 @@ def test_new_videos_cost_only_their_shards(world, make_video):
 
 def test_videos_that_are_listed_no_more_leave(world):
     source, root = world
-    report = prepare(list_videos(source, range(4)), str(root), CONFIG, refuse)
-    assert report.counts.listed == 4
-    assert sorted(path.name[:5] for path in (root / "shards").iterdir()) == ["00000", "00000"]
+    report = prepare(list_videos(source, range(8)), str(root), CONFIG, refuse)
+    assert report.counts.listed == 8
+    assert sorted(path.name[:5] for path in (root / "shards").iterdir()) == [*["00000"] * 2, *["00001"] * 2]
     assert PreparedDataset.open(str(root)).reconcile() == report.counts
 
 
@@ -280,14 +280,44 @@ def test_each_fold_has_its_own_splits(originals, tmp_path):
     assert [video.id for video in dataset.videos("unused", fold=2)] == ["1"]
 
 
-def test_a_slip_does_not_replace_another_data_set_or_delete_other_files(world):
+def test_a_slip_does_not_replace_another_data_set(world):
     source, root = world
-    before = state(root)
-    with pytest.raises(UserError, match=r"holds another prepared data set. Received: folder, to be replaced by ucf101"):
-        prepare(replace(list_videos(source), name="ucf101"), str(root), CONFIG, refuse)
-    assert state(root) == before
+    before, listing = state(root), list_videos(source)
+    others = {
+        "folder, 3 classes, 10 videos, to be replaced by ucf101,": replace(listing, name="ucf101"),
+        "4 classes, 10 videos; 10 of the 10 are still listed, and class 'd' is in": replace(
+            listing, classes=("a", "b", "c", "d")
+        ),
+        "3 classes, 10 videos; 10 of the 10 are still listed. Allowed": replace(listing, classes=("b", "a", "c")),
+        "3 classes, 4 videos; 4 of the 10 are still listed. Allowed": list_videos(source, range(4)),
+    }
+    for words, other in others.items():
+        with pytest.raises(UserError, match="holds another prepared data set") as error:
+            prepare(other, str(root), CONFIG, refuse)
+        assert words in str(error.value)
+        assert "--replace" in str(error.value)
+        assert state(root) == before
+    report = prepare(list_videos(source, range(4)), str(root), replace(CONFIG, replace=True), refuse)
+    assert report.counts.listed == 4
+    assert not prepare(list_videos(source, range(4)), str(root), CONFIG, refuse).published
+
+
+def test_half_of_the_videos_make_the_same_data_set(world):
+    source, root = world
+    assert prepare(list_videos(source, range(5)), str(root), CONFIG, in_process).counts.listed == 5
+
+
+def test_a_manifest_that_nobody_can_read_is_made_anew(world, finished):
+    source, root = world
+    (root / "manifest.json").write_text("{half of a manif")
+    assert prepare(list_videos(source), str(root), CONFIG, refuse).published
+    assert contents(root) == contents(finished[0])
+
+
+def test_files_of_others_stay(world):
+    source, root = world
     (root / "shards/notes.txt").write_text("mine")
-    prepare(list_videos(source, range(4)), str(root), CONFIG, refuse)
+    prepare(list_videos(source, range(8)), str(root), CONFIG, refuse)
     assert (root / "shards/notes.txt").read_text() == "mine"
 
 

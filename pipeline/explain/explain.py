@@ -2,7 +2,8 @@
 
 The whole video is cut into windows as long as the network's clip, one after the other; the last one is moved back so
 that it ends with the video, and a video shorter than a clip is one window whose end is padding. A network that samples
-uniformly sees the whole video in one window. Frames come through the training's decoder, resize and centre crop.
+uniformly sees the whole video in one window. The video is decoded once, and its frames go the way of training and
+evaluation: the same decoder, reduction and centre crop.
 """
 
 from dataclasses import replace
@@ -13,8 +14,9 @@ import numpy.typing as npt
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ClipConfig
 from pipeline.data.feed.augment import view_crop
+from pipeline.data.feed.clips import read_original
 from pipeline.data.feed.sampling import Indices, view_indices
-from pipeline.data.video.decode import DecodeError, decode_video, fetch, probe
+from pipeline.data.video.decode import DecodeError, fetch, probe
 from pipeline.eval.load import Recogniser
 from pipeline.explain.explanation import Explanation
 
@@ -66,33 +68,40 @@ def explain_video(
         raise UserError(problem("The network has no attention to show", got=got, allowed="st_abn", fix=fix))
     clip = network.recipe.clip
     try:
-        facts = probe(fetch(uri))
-        windows = window_indices(facts.packets, clip) if whole else [view_indices(facts.packets, clip, 0, 1)]
-        _check_length(uri, len(windows))
-        return tuple(_explain_window(network, uri, name, idx_T, valid_T, label, active_V) for idx_T, valid_T in windows)
-    except (DecodeError, IndexError, FileNotFoundError) as error:
+        media = fetch(uri)
+        _check_length(uri, len(_windows(probe(media).packets, clip, whole)))  # before a long video fills the memory
+        frames_VHWC, fps = read_original(media, clip.short_side)
+    except (DecodeError, FileNotFoundError) as error:
         allowed, fix = "a complete video file", "play the file to check it, or encode it anew"
         raise UserError(problem(f"A video cannot be decoded ({error})", got=uri, allowed=allowed, fix=fix)) from error
+    return tuple(
+        _explain_window(network, name, frames_VHWC, fps, idx_T, valid_T, label, active_V)
+        for idx_T, valid_T in _windows(len(frames_VHWC), clip, whole)
+    )
+
+
+def _windows(video_frames: int, clip: ClipConfig, whole: bool) -> list[Indices]:
+    return window_indices(video_frames, clip) if whole else [view_indices(video_frames, clip, 0, 1)]
 
 
 def _explain_window(
     network: Recogniser,
-    uri: str,
     name: str,
+    frames_VHWC: npt.NDArray[np.uint8],
+    fps: float,
     idx_T: npt.NDArray[np.int32],
     valid_T: npt.NDArray[np.bool_],
     label: int | None,
     active_V: npt.NDArray[np.bool_] | None,
 ) -> Explanation:
-    video = decode_video(uri, idx_T.tolist())
-    x_THWC = view_crop(video.frames_VHWC, network.recipe.clip, crop=0, crops=1)
+    x_THWC = view_crop(frames_VHWC[idx_T], network.recipe.clip, crop=0, crops=1)
     answer = network.answer(x_THWC[None])
     assert answer.att_logits_BK is not None
     assert answer.spatial_BTHW is not None
     assert answer.temporal_BT is not None
     return Explanation(
         source=name,
-        fps=video.fps,
+        fps=fps,
         x_THWC=x_THWC,
         idx_T=idx_T,
         valid_T=valid_T,

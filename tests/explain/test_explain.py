@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,16 @@ import torch
 from models import ModelConfig, build_model
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig
+from pipeline.data.feed.augment import view_crop
+from pipeline.data.feed.clips import View, load_original, load_views
+from pipeline.data.listing.sources import load_listing
+from pipeline.data.prepare.ingest import IngestConfig, shrink
+from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.shards import Codec, read_video
 from pipeline.data.video.decode import decode_video
 from pipeline.eval.load import load
+from pipeline.explain import explain
 from pipeline.explain.explain import explain_video, window_indices, with_stride
 
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
@@ -75,6 +84,47 @@ def test_the_centre_is_the_clip_of_an_evaluation(tiny_checkpoint, tiny_videos):
     (window,) = explain_video(load(tiny_checkpoint), str(tiny_videos / "validation-4.mp4"), "n", whole=False)
     assert window.idx_T.tolist() == list(range(6, 14))
     assert window.label is None
+
+
+def psnr(a, b):
+    return 10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the official demo clips are not beside the checkout")
+def test_the_pixels_are_those_of_evaluation_and_registered_model(tiny_checkpoint, tmp_path):
+    """A real clip much larger than the network's side: 4 times fewer rows, so that reduction is most of the work."""
+    source = max(CLIPS.glob("**/*.webm"), key=lambda path: path.stat().st_size)
+    videos, root = tmp_path / "videos", str(tmp_path / "prepared")
+    videos.mkdir()
+    shutil.copy(source, videos / "a.webm")
+    (videos / "videos.csv").write_text("path,label,split\na.webm,x,validation\n")
+    # So small a picture is all edges; at quality 95 the compression alone would take 37 dB.
+    config = PrepareConfig(ingest=IngestConfig(short_side=32, codec=Codec(quality=100)), shard_videos=1)
+    prepare(load_listing("folder", str(videos)), root, config, in_process)
+    (video,) = PreparedDataset.open(root).videos("validation")
+    network = load(tiny_checkpoint)
+    clip = network.recipe.clip
+    (window,) = explain_video(network, str(videos / "a.webm"), "n", whole=False)
+
+    (original,) = load_original(str(videos / "a.webm"), clip)
+    (stored,) = load_views(read_video(root, video.shard, video.row), clip, [View()])
+    assert (window.x_THWC == original.x_THWC).all()
+    assert window.idx_T.tolist() == original.idx_T.tolist() == stored.idx_T.tolist()
+    assert psnr(window.x_THWC, stored.x_THWC) >= 40
+    frames = decode_video(str(source)).frames_VHWC
+    assert min(frames.shape[1:3]) > 4 * clip.short_side
+    for part in explain_video(network, str(videos / "a.webm"), "n"):
+        reduced = np.stack([shrink(frames[v], clip.short_side) for v in part.idx_T])
+        assert (part.x_THWC == view_crop(reduced, clip, crop=0, crops=1)).all()
+
+
+def test_a_video_of_many_windows_is_read_once(tiny_checkpoint, tiny_videos, monkeypatch):
+    calls = []
+    for place, name in ((explain, "fetch"), (explain, "read_original")):
+        whole = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *args, whole=whole, name=name: calls.append(name) or whole(*args))
+    assert len(explain_video(load(tiny_checkpoint), str(tiny_videos / "validation-4.mp4"), "n")) == 3
+    assert calls == ["fetch", "read_original"]
 
 
 def test_a_stride_makes_longer_windows(tiny_checkpoint, tiny_videos):

@@ -21,7 +21,7 @@ from pipeline.data.feed.sampling import draw_indices, view_indices
 from pipeline.data.prepare.ingest import shrink
 from pipeline.data.records import HIDDEN_LABEL, Clip, EncodedVideo
 from pipeline.data.store.shards import decode_frames
-from pipeline.data.video.decode import DecodeError, decode_video
+from pipeline.data.video.decode import DECODE_ERROR, MISSING, DecodeError, fetch, probe, read_frames
 
 Decode = Callable[[npt.NDArray[np.int32]], Frames]
 """From distinct frame numbers, ascending, to frames (T, H, W, 3)."""
@@ -110,7 +110,7 @@ def load_original(
         UserError: the video cannot be decoded.
     """
     try:
-        frames_VHWC = decode_video(uri).frames_VHWC
+        frames_VHWC, _ = read_original(uri, clip.short_side)
     except DecodeError as error:
         raise UserError(
             problem(
@@ -120,11 +120,30 @@ def load_original(
                 fix="play the file to check it, or encode it anew",
             )
         ) from error
+    return _views(uri, label, len(frames_VHWC), lambda distinct: frames_VHWC[distinct], clip, views)
 
-    def decode(distinct: npt.NDArray[np.int32]) -> Frames:
-        return np.stack([shrink(frames_VHWC[v], clip.short_side) for v in distinct])
 
-    return _views(uri, label, len(frames_VHWC), decode, clip, views)
+def read_original(source: str | bytes, short_side: int) -> tuple[Frames, float]:
+    """Return every frame of an original video, reduced as preparation reduces them, and its frames a second.
+
+    Frames are reduced as they come, so that the whole of a large video never lies in memory.
+
+    Args:
+        source: a path or URI of a file, or its content.
+        short_side: pixels; smaller videos keep their size.
+
+    Raises:
+        DecodeError: the file is missing or faulty.
+    """
+    try:
+        media = fetch(source) if isinstance(source, str) else source
+        facts = probe(media)
+    except FileNotFoundError as error:
+        raise DecodeError(MISSING, "there is no such file") from error
+    frames_V = read_frames(media, facts, lambda frames: [shrink(frame_HWC, short_side) for frame_HWC in frames]).value
+    if not frames_V:
+        raise DecodeError(DECODE_ERROR, "no frame came out of it")
+    return np.stack(frames_V), facts.fps
 
 
 def clip_generator(seed: int, epoch: int, video_id: str) -> np.random.Generator:

@@ -2,17 +2,16 @@
 """Evaluate a trained network on a split: accuracies with intervals, per class, and with its attention inverted.
 
     python jobs/evaluate.py --run stabn_demo-20260101-120000 --invert all
-    python jobs/evaluate.py --checkpoint runs/NAME/checkpoint_000010 --protocol 32x2 --split validation
-    ray job submit --working-dir . -- jobs/evaluate.py --run NAME --storage s3://BUCKET/runs --gpu --out /results
+    python jobs/evaluate.py --checkpoint runs/NAME/step-00000010 --protocol 32x2 --split validation
+    ray job submit --working-dir . -- jobs/evaluate.py --run NAME --storage s3://BUCKET/runs --gpu --out s3://BUCKET/results
 
 Leaves in --out: predictions.parquet, metrics.json, per_class.csv, confusion.csv, confusion.png, table.txt. A submitted
-job runs in a scratch folder: give it an absolute --out.
+job runs in a scratch folder: give it an absolute --out or a URI.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from jobs.cli import guarded, here
 from pipeline.eval.load import INVERSIONS
@@ -38,7 +37,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--maps", choices=("none", "temporal", "all"), default="all", help="attention kept (all)")
     parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
     parser.add_argument("--allow-other-data", action="store_true", help="accept videos that are not the training's")
-    parser.add_argument("--out", default="", help="local folder of the results (evaluations/...)")
+    parser.add_argument("--out", default="", metavar="URI", help="folder of the results (evaluations/...)")
     parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow run")
     parser.add_argument("--actors", type=int, default=1, help="processes that run the network (1)")
     parser.add_argument("--cpus-per-actor", type=float, default=1.0, help="logical CPUs of each (1)")
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
 
     # After parsing, so that --help does not wait for Ray and MLflow.
-    from pipeline.core import ray_session
+    from pipeline.core import ray_session, storage
     from pipeline.data.store.prepared import PreparedDataset
     from pipeline.eval.evaluate import check_data, evaluate
     from pipeline.eval.load import load
@@ -87,16 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for invert in job.inversions:
         network.check_inversion(invert)
     results = Results(network=network, dataset=dataset, job=job, differences=differences)
-    out = Path(args.out or Path("evaluations") / results.name)
+    out = storage.absolute(args.out or storage.join("evaluations", results.name))
     ray_session.connect(sum(claim.count * claim.cpus for claim in job.claims()))
     rows = predict(dataset, job)
-    evaluation = evaluate(rows, len(dataset.classes), job.inversions, str(out / "predictions.parquet"), results.about())
+    predictions = storage.join(out, "predictions.parquet")
+    evaluation = evaluate(rows, len(dataset.classes), job.inversions, predictions, results.about())
     print(write_results(results, evaluation, out, args.truth), flush=True)
-    print(f"  results  {here(str(out.resolve()))}", flush=True)
+    print(f"  results  {here(out)}", flush=True)
     uri = network.recipe.tracking.uri or locate.mlflow_uri(locate.storage_of(checkpoint))
     if network.run_id and uri and not args.no_mlflow:
         metrics, path = results.flat_metrics(evaluation), f"evaluation/{results.name}"
-        if log_evaluation(uri, network.run_id, metrics=metrics, step=network.step, folder=str(out), artifact_path=path):
+        if log_evaluation(uri, network.run_id, metrics=metrics, step=network.step, folder=out, artifact_path=path):
             print(f"  MLflow   run {network.run_id} at {uri}", flush=True)
     return 0
 

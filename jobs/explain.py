@@ -2,7 +2,7 @@
 """Show what a trained network attended to in video files: strips, animations, arrays, and a page for each video.
 
     python jobs/explain.py clips/*.webm --run stabn_demo-20260101-120000
-    python jobs/explain.py push.mp4 --checkpoint runs/NAME/checkpoint_000010 --label "Pushing it from left to right"
+    python jobs/explain.py push.mp4 --checkpoint runs/NAME/step-00000010 --label "Pushing it from left to right"
 
 The whole video is shown in windows as long as the network's clip, the last one ending with the video; --centre shows
 the one clip in the middle, as an evaluation sees it. Each video gets a folder in --out: index.html, and for each window
@@ -32,7 +32,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stride", type=int, help="distance between frames (the recipe's); longer windows")
     parser.add_argument("--stretch", action="store_true", help="stretch attention to the full colours, for display")
     parser.add_argument("--animation", choices=("webp", "gif"), default="webp", help="format of the animations (webp)")
-    parser.add_argument("--out", default="explanations", metavar="FOLDER", help="local folder (explanations)")
+    parser.add_argument("--out", default="explanations", metavar="URI", help="folder (explanations)")
     parser.add_argument("--gpu", action="store_true", help="run the network on the GPU")
     return parser.parse_args(arguments)
 
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
 
     # After parsing, so that --help does not wait for MLflow.
+    from pipeline.core import storage
     from pipeline.eval.load import load
     from pipeline.explain.explain import explain_video, with_stride
     from pipeline.explain.gallery import Known, folder_names, known_of, write_explanation
@@ -53,13 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = with_stride(network, args.stride)
     known = known_of(args.truth, args.label, network.classes)
     style = StripStyle(stretch=args.stretch, note=f"{network.recipe.name}, step {network.step}")
+    out = storage.absolute(args.out)
     for video, name in zip(args.videos, folder_names(args.videos), strict=True):
         facts: Known = known(video)
         windows = explain_video(
             network, video, Path(video).name, whole=not args.centre, label=facts.label, active_V=facts.active_V
         )
-        page = write_explanation(Path(args.out) / name, network, windows, style, args.animation)
-        print(f"{video}: {len(windows)} windows, {here(str(page.resolve()))}", flush=True)
+        page = write_explanation(storage.join(out, name), network, windows, style, args.animation)
+        print(f"{video}: {len(windows)} windows, {here(page)}", flush=True)
     return 0
 
 

@@ -88,26 +88,34 @@ def folder_names(videos: Sequence[str]) -> list[str]:
 
 
 def write_explanation(
-    folder: Path,
+    folder: str,
     network: Recogniser,
     windows: Sequence[Explanation],
     style: StripStyle,
     form: Literal["webp", "gif"] = "webp",
-) -> Path:
+) -> str:
     """Write strips, animations, arrays and the page of one video.
 
+    Args:
+        folder: path or URI.
+        network: the network that was explained.
+        windows: its explanations of one video.
+        style: of the strips.
+        form: of the animations.
+
     Returns:
-        Path of the page.
+        Path or URI of the page.
     """
     pictures = tuple(Pictures(draw_strip(window, style), encode(window, form), form) for window in windows)
     for number, (window, drawn) in enumerate(zip(windows, pictures, strict=True), start=1):
-        storage.publish_bytes(str(folder / f"strip-{number}.png"), png(drawn.strip_HWC))
-        storage.publish_bytes(str(folder / f"clip-{number}.{form}"), drawn.animation)
-        storage.publish_bytes(str(folder / f"arrays-{number}.npz"), to_npz(window))
+        storage.publish_bytes(storage.join(folder, f"strip-{number}.png"), png(drawn.strip_HWC))
+        storage.publish_bytes(storage.join(folder, f"clip-{number}.{form}"), drawn.animation)
+        storage.publish_bytes(storage.join(folder, f"arrays-{number}.npz"), to_npz(window))
     facts = provenance(network)
     report = Report(title=windows[0].source, windows=tuple(windows), pictures=pictures, provenance=facts)
-    storage.publish_bytes(str(folder / "index.html"), render_page(report).encode())
-    return folder / "index.html"
+    page = storage.join(folder, "index.html")
+    storage.publish_bytes(page, render_page(report).encode())
+    return page
 
 
 def provenance(network: Recogniser) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -69,13 +68,13 @@ class Results:
         return report.flat_metrics(evaluation, f"eval/{self.job.split}/{protocol}")
 
 
-def write_results(results: Results, evaluation: Evaluation, out: Path, truth_uri: str = "") -> str:
+def write_results(results: Results, evaluation: Evaluation, out: str, truth_uri: str = "") -> str:
     """Write every file but the predictions, which lie in `out` already, and return the table.
 
     Args:
         results: what was evaluated.
         evaluation: the counts.
-        out: local folder.
+        out: folder, a path or URI.
         truth_uri: truth of a synthetic data set; empty for none.
 
     Raises:
@@ -88,26 +87,29 @@ def write_results(results: Results, evaluation: Evaluation, out: Path, truth_uri
         text += f"\nNot the training's data: {'; '.join(results.differences)}."
     numbers: dict[str, Any] = {**results.about(), **report.metrics(evaluation)}
     if truth_uri:
-        agreement = _agreement(results, out / "predictions.parquet", truth_uri)
+        agreement = _agreement(results, storage.join(out, "predictions.parquet"), truth_uri)
         text += "\n" + agreement.sentence()
         # A split whose clips show only one kind of frame has no agreement to state, and JSON has no NaN.
         numbers["temporal_attention_against_truth"] = asdict(agreement) if agreement.clips else {"clips": 0}
-    storage.publish_bytes(str(out / "table.txt"), (text + "\n").encode())
+    storage.publish_bytes(storage.join(out, "table.txt"), (text + "\n").encode())
     storage.publish_bytes(
-        str(out / "metrics.json"), (json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+        storage.join(out, "metrics.json"),
+        (json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode(),
     )
     if counts.videos:
         picture = draw_confusion(counts, classes, f"{results.title()} ({report.INVERSION_NAMES[first]})")
-        storage.publish_bytes(str(out / "confusion.png"), png(picture))
-        storage.publish_bytes(str(out / "per_class.csv"), report.per_class_csv(counts, classes).encode())
-        storage.publish_bytes(str(out / "confusion.csv"), report.confusion_csv(counts, classes).encode())
+        storage.publish_bytes(storage.join(out, "confusion.png"), png(picture))
+        storage.publish_bytes(storage.join(out, "per_class.csv"), report.per_class_csv(counts, classes).encode())
+        storage.publish_bytes(storage.join(out, "confusion.csv"), report.confusion_csv(counts, classes).encode())
     return text
 
 
-def _agreement(results: Results, predictions: Path, truth_uri: str) -> truth.Agreement:
+def _agreement(results: Results, predictions: str, truth_uri: str) -> truth.Agreement:
     """Compare the network's own temporal attention with the truth."""
     invert: Inversion = "none"
-    table = pq.read_table(predictions, columns=["id", "inversion", "temporal", "idx", "valid"])
+    filesystem, path = storage.resolve(predictions)
+    columns = ["id", "inversion", "temporal", "idx", "valid"]
+    table = pq.read_table(path, filesystem=filesystem, columns=columns)
     table = table.filter(pc.and_(pc.equal(table["inversion"], invert), pc.is_valid(table["temporal"])))
     if not len(table):
         raise UserError(

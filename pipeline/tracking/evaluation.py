@@ -1,11 +1,15 @@
 """An evaluation in MLflow: its numbers and files, in the run of the training that it judges."""
 
+import contextlib
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
+from pipeline.core import storage
 from pipeline.tracking.run import client_of, now_ms
 
 
@@ -19,7 +23,7 @@ def log_evaluation(
         run_id: run of the training.
         metrics: values by name.
         step: optimiser steps of the checkpoint; a second evaluation of the same checkpoint adds equal points.
-        folder: local folder whose files are attached.
+        folder: path or URI of the folder whose files are attached; a remote one is copied: MLflow takes local files.
         artifact_path: where they go among the run's artifacts.
 
     Returns:
@@ -28,8 +32,21 @@ def log_evaluation(
     try:
         client = client_of(uri)
         client.log_batch(run_id, [Metric(name, value, now_ms(), step) for name, value in metrics.items()])
-        client.log_artifacts(run_id, folder, artifact_path)
+        with _local(folder) as files:
+            client.log_artifacts(run_id, files, artifact_path)
     except (MlflowException, OSError) as error:
         print(f"WARNING the evaluation was not logged to MLflow run {run_id} at {uri}: {error}", file=sys.stderr)
         return False
     return True
+
+
+@contextlib.contextmanager
+def _local(folder: str) -> Iterator[str]:
+    """Yield a local folder with the files of a path or URI."""
+    if storage.is_local(folder):
+        yield storage.local_path(folder)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for file in storage.list_files(folder):
+            (Path(scratch) / file.base_name).write_bytes(storage.read_bytes(storage.join(folder, file.base_name)))
+        yield scratch

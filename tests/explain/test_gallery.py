@@ -1,6 +1,7 @@
 """Files of an explained video, names of folders, and what the truth knows of a path."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.eval.load import load
 from pipeline.explain.explain import explain_video
@@ -20,14 +22,14 @@ CLASSES = ("up", "down", "3")
 def test_a_video_gets_strips_animations_arrays_and_a_page(tiny_checkpoint, tiny_videos, tmp_path):
     network, style = load(tiny_checkpoint), StripStyle(tile=32)
     windows = explain_video(network, str(tiny_videos / "validation-3.mp4"), "validation-3.mp4")
-    page = write_explanation(tmp_path / "x", network, windows, style, "gif")
+    page = write_explanation(str(tmp_path / "x"), network, windows, style, "gif")
     names = {path.name for path in (tmp_path / "x").iterdir()}
     assert names == {"index.html", "strip-1.png", "clip-1.gif", "arrays-1.npz"}
     with Image.open(tmp_path / "x" / "strip-1.png") as picture:
         assert (np.asarray(picture) == draw_strip(windows[0], style)).all()
     with np.load(io.BytesIO((tmp_path / "x" / "arrays-1.npz").read_bytes())) as arrays:
         assert (arrays["temporal"] == windows[0].temporal_T).all()
-    text = page.read_text()
+    text = Path(page).read_text()
     for fact in (
         network.passport.digest,
         network.checkpoint,
@@ -35,6 +37,17 @@ def test_a_video_gets_strips_animations_arrays_and_a_page(tiny_checkpoint, tiny_
         "8 frames, stride 1",
     ):
         assert fact in text
+
+
+def test_a_gallery_goes_to_a_uri(tiny_checkpoint, tiny_videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network, style = load(tiny_checkpoint), StripStyle(tile=32)
+    windows = explain_video(network, str(tiny_videos / "validation-3.mp4"), "validation-3.mp4")
+    pages = [write_explanation(f"{root}/x", network, windows, style) for root in ("mock:///gallery", tmp_path.as_uri())]
+    assert pages == ["mock:///gallery/x/index.html", f"{tmp_path.as_uri()}/x/index.html"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]  # no folder named after a scheme
+    for name in ("strip-1.png", "clip-1.webp", "arrays-1.npz", "index.html"):
+        assert storage.read_bytes(f"mock:///gallery/x/{name}") == (tmp_path / "x" / name).read_bytes()
 
 
 def test_equal_file_names_get_folders_of_their_own():

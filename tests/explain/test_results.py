@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.evaluate import evaluate
@@ -41,7 +42,7 @@ def rows(inversions, attention=True):
 def make_results(tiny_root, tiny_checkpoint, tmp_path):
     """Write made-up predictions; returns what `write_results` takes."""
 
-    def make(inversions=("none",), differences=(), **options):
+    def make(inversions=("none",), differences=(), out=str(tmp_path), **options):
         protocol = protocol_of(load(tiny_checkpoint).recipe.clip, "8x2")
         job = PredictJob(
             checkpoint=tiny_checkpoint, split="validation", fold=1, protocol=protocol, inversions=inversions
@@ -49,7 +50,7 @@ def make_results(tiny_root, tiny_checkpoint, tmp_path):
         results = Results(
             network=load(tiny_checkpoint), dataset=PreparedDataset.open(tiny_root), job=job, differences=differences
         )
-        predictions = str(tmp_path / "predictions.parquet")
+        predictions = storage.join(out, "predictions.parquet")
         return results, evaluate(rows(inversions, **options), 3, inversions, predictions, results.about())
 
     return make
@@ -74,7 +75,7 @@ def test_results_are_named_by_what_was_evaluated(make_results):
 
 def test_truth_is_compared_with_attention_that_is_not_inverted(make_results, truth, tmp_path):
     results, evaluation = make_results(("both", "none"))
-    text = write_results(results, evaluation, tmp_path, truth)
+    text = write_results(results, evaluation, str(tmp_path), truth)
     assert "is higher on active frames than on others: difference +0.800" in text
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["temporal_attention_against_truth"]["auc"]["value"] == 1.0
@@ -84,12 +85,29 @@ def test_truth_is_compared_with_attention_that_is_not_inverted(make_results, tru
 def test_truth_without_attention_is_refused(make_results, truth, tmp_path):
     for options in ({"inversions": ("both",)}, {"attention": False}):
         with pytest.raises(UserError, match="no temporal attention to compare"):
-            write_results(*make_results(**options), tmp_path, truth)
+            write_results(*make_results(**options), str(tmp_path), truth)
+
+
+def test_results_go_to_a_uri(make_results, truth, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    local, remote = (tmp_path / "out").as_uri(), "mock:///results/out"
+    texts = [write_results(*make_results(out=out), out, truth) for out in (local, remote)]
+    assert texts[0] == texts[1]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "predictions.parquet",
+        "table.txt",
+        "metrics.json",
+        *("confusion.png", "confusion.csv", "per_class.csv"),
+    }
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "truth.parquet"}  # no folder named after a scheme
+    for name in names:
+        assert storage.read_bytes(f"{remote}/{name}") == (tmp_path / "out" / name).read_bytes()
 
 
 def test_other_data_are_said_in_the_table_and_the_file(make_results, tmp_path):
     results, evaluation = make_results(differences=("codec differs",))
-    assert "Not the training's data: codec differs." in write_results(results, evaluation, tmp_path)
+    assert "Not the training's data: codec differs." in write_results(results, evaluation, str(tmp_path))
     assert json.loads((tmp_path / "metrics.json").read_text())["differences"] == "codec differs"
     about = pq.read_schema(tmp_path / "predictions.parquet").metadata
     assert about[b"star.differences"] == b"codec differs"

@@ -136,7 +136,7 @@ def test_three_crops_of_directions_and_ten_of_others_are_fine(
         )
     ):
         out = tmp_path / str(number)
-        assert guarded(main, [*arguments, "--maps", "none", "--out", str(out)]) == 0
+        assert guarded(main, [*arguments, "--maps", "none", "--out", out.as_uri()]) == 0
         assert pq.read_metadata(out / "predictions.parquet").num_rows == 7
 
 

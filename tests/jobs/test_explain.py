@@ -23,10 +23,13 @@ def test_every_video_gets_its_folder(tiny_checkpoint, tiny_videos, tmp_path, cap
         assert arrays["idx"].tolist() == list(range(12, 20))
 
 
-def test_the_centre_alone(tiny_checkpoint, tiny_videos, tmp_path):
-    video = str(tiny_videos / "validation-4.mp4")
-    assert guarded(main, [video, "--checkpoint", tiny_checkpoint, "--out", str(tmp_path), "--centre"]) == 0
-    assert not (tmp_path / "validation-4" / "strip-2.png").exists()
+def test_the_centre_alone_to_a_uri(tiny_checkpoint, tiny_videos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video, out = str(tiny_videos / "validation-4.mp4"), tmp_path / "out"
+    assert guarded(main, [video, "--checkpoint", tiny_checkpoint, "--out", out.as_uri(), "--centre"]) == 0
+    assert (out / "validation-4" / "strip-1.png").exists()
+    assert not (out / "validation-4" / "strip-2.png").exists()
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_wrong_request_is_one_line_and_status_2(tiny_checkpoint, make_checkpoint, tiny_videos, tmp_path, capsys):

@@ -4,7 +4,8 @@
     python jobs/prepare_data.py --name ssv2 --source /videos/ssv2 --out s3://bucket/ssv2
     ray job submit --working-dir . -- jobs/prepare_data.py (the same arguments)
 
-Run it again after anything - new videos, a kill, a lost node - and it does what is left, to the same bytes.
+Run it again after anything - new videos, a kill, a lost node - and it does what is left. Shards whose videos did not
+change stay as they are; what was killed ends with the bytes of an undisturbed run.
 
 Exit status: 0 prepared; 1 an unexpected error; 2 the request is wrong (the message says how to mend it);
 3 prepared, but more videos are quarantined than --allow-quarantine permits.

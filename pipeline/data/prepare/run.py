@@ -1,12 +1,11 @@
-"""Turn a listing into a prepared data set: plan shards, do the stale ones, reconcile, publish the manifest last.
+"""Turn a listing into a prepared data set: pack shards, do the new ones, reconcile, publish the manifest last.
 
-Shard k holds the k-th run of `shard_videos` listed videos, so the work, its order and its bytes depend on the listing
-and the sources alone. A sidecar makes a shard count: whatever is killed, the next run finds whole shards or none.
+The work, its order and its bytes depend on the listing, the sources and the shards that are there (`packing.py`). A
+sidecar makes a shard count: whatever is killed, the next run finds whole shards or none.
 """
 
 import hashlib
 import json
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +16,8 @@ from typing import Any
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.prepare.ingest import IngestConfig
-from pipeline.data.prepare.shard_task import ABSENT, ShardTask, Tally, prepare_shard
+from pipeline.data.prepare.packing import Packing, Sidecars, Signatures, signatures_of
+from pipeline.data.prepare.shard_task import ABSENT, ShardTask, Tally, prepare_shard, sidecar_of
 from pipeline.data.records import Listing
 from pipeline.data.store import catalog
 from pipeline.data.store.catalog import QUARANTINED, CatalogRow, Counts
@@ -28,6 +28,7 @@ from pipeline.data.video.guard import Guard
 _ABANDONED_S = 3600.0
 """Age at which a temporary file has no writer any more."""
 _PARALLEL_READS = 16
+_SIDECAR = re.compile(r"\d{5,}\.json")
 _OURS = re.compile(r"\d{5,}(-[0-9a-f]{12}\.arrow|\.json)")
 """Names of shards and sidecars; what a person put beside them is never deleted."""
 
@@ -96,57 +97,33 @@ def prepare(
             not there (without `quarantine_missing`).
     """
     root = storage.absolute(root)
-    tasks = plan(listing, root, config)
+    _refuse_unusable(listing)
     if not config.replace:
         _refuse_another(listing, root)
+    signatures = signatures_of(listing)
     if not config.quarantine_missing:
-        _refuse_missing(tasks)
+        _refuse_missing(listing, signatures)
     storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
     shards = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
-    before = _sidecars(tasks, shards)
-    stale = _stale(tasks, before, shards, config)
-    if stale:
-        videos = sum(len(task.records) for task in stale)
-        engine(stale, tell_of(videos) if tell_of else lambda *_: None)
-    return _publish(listing, tasks, before, root, config)
+    before = _sidecars(root, shards)
+    ingest, limit_s = config.ingest, config.limit_s
+    packing = Packing(listing, root, signatures, shard_videos=config.shard_videos, ingest=ingest, limit_s=limit_s)
+    kept, new = packing.tasks(before, shards, config.retry)
+    doubted = tuple(replace(task, verify=True) for task in kept) if config.verify else ()
+    if work := sorted((*doubted, *new), key=lambda task: task.index):
+        videos = sum(len(task.records) for task in work)
+        engine(work, tell_of(videos) if tell_of else lambda *_: None)
+    return _publish(listing, {task.index for task in (*kept, *new)}, before, root, config)
 
 
-def plan(listing: Listing, root: str, config: PrepareConfig) -> tuple[ShardTask, ...]:
-    """Cut the listing into shards and look at every source's size and date."""
+def _refuse_unusable(listing: Listing) -> None:
     if not listing.records:
         fix = "check --source and --metadata"
         raise UserError(problem(f"{listing.name} lists no video", got=listing.root, allowed="at least one", fix=fix))
-    ids = [record.id for record in listing.records]
-    (twice, times), *_ = Counter(ids).most_common(1)
+    (twice, times), *_ = Counter(record.id for record in listing.records).most_common(1)
     if times > 1:
         fix = "remove the second line from the metadata"
         raise UserError(problem("A video is listed twice", got=twice, allowed="every id once", fix=fix))
-    source_root = storage.absolute(listing.root)
-    signatures = _signatures(listing, source_root)
-    return tuple(
-        ShardTask(
-            index,
-            root,
-            source_root,
-            listing.records[start : start + config.shard_videos],
-            tuple(signatures[start : start + config.shard_videos]),
-            config.ingest,
-            config.limit_s,
-        )
-        for index, start in enumerate(range(0, len(ids), config.shard_videos))
-    )
-
-
-def _signatures(listing: Listing, source_root: str) -> list[tuple[int, int]]:
-    """Return (size, mtime) of every source; a folder's date is that of its last entry added or removed, where kept.
-
-    Whole folders are listed, since on an object store that is far cheaper than one request a video.
-    """
-    known: dict[str, tuple[int, int]] = {}
-    for folder in sorted({posixpath.dirname(record.path) for record in listing.records}):
-        for entry in storage.entries(storage.join(source_root, folder) if folder else source_root):
-            known[posixpath.join(folder, entry.base_name)] = (entry.size or 0, entry.mtime_ns or 0)
-    return [known.get(record.path, ABSENT) for record in listing.records]
 
 
 def _refuse_another(listing: Listing, root: str) -> None:
@@ -176,14 +153,13 @@ def _refuse_another(listing: Listing, root: str) -> None:
     )
 
 
-def _refuse_missing(tasks: Sequence[ShardTask]) -> None:
-    pairs = [pair for task in tasks for pair in zip(task.records, task.signatures, strict=True)]
-    absent = [record.path for record, signature in pairs if signature == ABSENT]
+def _refuse_missing(listing: Listing, signatures: Signatures) -> None:
+    absent = [record.path for record in listing.records if signatures[record.id] == ABSENT]
     if absent:
         first = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
         raise UserError(
             problem(
-                f"{len(absent)} of {len(pairs)} listed videos are not below {tasks[0].source_root}",
+                f"{len(absent)} of {len(listing.records)} listed videos are not below {storage.absolute(listing.root)}",
                 got=first,
                 allowed="every listed file, or an explicit decision to go without",
                 fix="correct --source, fetch the files, or pass --quarantine-missing to record them as missing",
@@ -191,60 +167,37 @@ def _refuse_missing(tasks: Sequence[ShardTask]) -> None:
         )
 
 
-def _stale(
-    tasks: Sequence[ShardTask],
-    sidecars: Sequence[dict[str, Any] | None],
-    sizes: dict[str, int],
-    config: PrepareConfig,
-) -> tuple[ShardTask, ...]:
-    """Return the tasks that have work to do; with `verify` all of them, marked as such where a shard is there."""
-    stale = []
-    for task, sidecar in zip(tasks, sidecars, strict=True):
-        if sidecar is None or not _is_current(task, sidecar, sizes, config.retry):
-            stale.append(task)
-        elif config.verify:
-            stale.append(replace(task, verify=True))
-    return tuple(stale)
+def _sidecars(root: str, names: Iterable[str]) -> dict[int, dict[str, Any]]:
+    """Return every sidecar by its number, in ascending order, without those that are not JSON any more."""
+    numbers = sorted(int(name.removesuffix(".json")) for name in names if _SIDECAR.fullmatch(name))
 
-
-def _sidecars(tasks: Sequence[ShardTask], names: Iterable[str]) -> list[dict[str, Any] | None]:
-    """Return the sidecar of every task, None where there is none or it is not JSON any more."""
-    known = set(names)
-
-    def read(task: ShardTask) -> dict[str, Any] | None:
+    def read(number: int) -> dict[str, Any] | None:
         try:
-            value: dict[str, Any] | None = storage.read_json(task.sidecar)
-        except (FileNotFoundError, ValueError):
+            value: dict[str, Any] = storage.read_json(sidecar_of(root, number))
+        except ValueError:
             return None
         return value
 
     with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        return list(pool.map(lambda task: read(task) if f"{task.index:05d}.json" in known else None, tasks))
-
-
-def _is_current(task: ShardTask, sidecar: dict[str, Any], sizes: dict[str, int], retry: Sequence[str]) -> bool:
-    shard = sidecar["shard"]
-    return (
-        sidecar.get("key") == task.key
-        and sidecar["signatures"] == [list(signature) for signature in task.signatures]
-        and sizes.get(shard["path"].rpartition("/")[2]) == shard["bytes"]
-        and not any(row["reason"] in retry for row in sidecar["rows"] if row["reason"])
-    )
+        found = zip(numbers, pool.map(read, numbers), strict=True)
+        return {number: sidecar for number, sidecar in found if sidecar is not None}
 
 
 def _publish(
     listing: Listing,
-    tasks: Sequence[ShardTask],
-    before: Sequence[dict[str, Any] | None],
+    numbers: set[int],
+    before: Sidecars,
     root: str,
     config: PrepareConfig,
 ) -> Report:
     """Join the sidecars to catalog, quarantine and manifest, reconcile, publish, delete what nothing refers to."""
     names = [entry.base_name for entry in storage.list_files(storage.join(root, SHARDS))]
-    sidecars = [sidecar for sidecar in _sidecars(tasks, names) if sidecar is not None]
-    assert len(sidecars) == len(tasks), "every task has published its sidecar"
-    rows = tuple(catalog.row_from(values) for sidecar in sidecars for values in sidecar["rows"])
-    assert [row.id for row in rows] == [record.id for record in listing.records], "every listed video has its row"
+    sidecars = {number: sidecar for number, sidecar in _sidecars(root, names).items() if number in numbers}
+    assert sidecars.keys() == numbers, "every task has published its sidecar"
+    row_of = {values["id"]: catalog.row_from(values) for sidecar in sidecars.values() for values in sidecar["rows"]}
+    packed = sum(len(sidecar["rows"]) for sidecar in sidecars.values())
+    assert packed == len(row_of) == len(listing.records), "every listed video has one row"
+    rows = tuple(row_of[record.id] for record in listing.records)
     counts, table = catalog.count(rows), catalog.to_parquet(rows)
     codec = config.ingest.codec.to_dict()
     identity = catalog.passport_of(rows, classes=listing.classes, codec=codec, short_side=config.ingest.short_side)
@@ -258,8 +211,8 @@ def _publish(
         "counts": asdict(counts),
         "passport": identity.digest,
         "passport_parts": identity.parts,
-        "shards": [sidecar["shard"] for sidecar in sidecars],
-        "made_with": _distinct([sidecar["made_with"] for sidecar in sidecars]),
+        "shards": [sidecar["shard"] for sidecar in sidecars.values()],
+        "made_with": _distinct([sidecar["made_with"] for sidecar in sidecars.values()]),
     }
     quarantined = tuple(row for row in rows if row.status == QUARANTINED)
     written = [
@@ -267,20 +220,20 @@ def _publish(
         storage.publish_bytes(storage.join(root, QUARANTINE), catalog.to_parquet(quarantined)),
         storage.write_json(storage.join(root, MANIFEST), manifest),
     ]
-    _prune(root, names, tasks, sidecars)
+    _prune(root, names, sidecars)
     noted = tuple(row for row in rows if row.note)
-    done = sum(sidecar != earlier for sidecar, earlier in zip(sidecars, before, strict=True))
-    return Report(counts, quarantined, noted, identity.digest, done, len(tasks) - done, done > 0 or any(written))
+    done = sum(sidecar != before.get(number) for number, sidecar in sidecars.items())
+    return Report(counts, quarantined, noted, identity.digest, done, len(numbers) - done, done > 0 or any(written))
 
 
 def _distinct(values: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
 
 
-def _prune(root: str, names: Iterable[str], tasks: Sequence[ShardTask], sidecars: Sequence[dict[str, Any]]) -> None:
+def _prune(root: str, names: Iterable[str], sidecars: Sidecars) -> None:
     """Delete shards and sidecars of earlier states, after the manifest has stopped referring to them."""
-    needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars}
-    needed |= {f"{task.index:05d}.json" for task in tasks}
+    needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars.values()}
+    needed |= {sidecar_of(root, number).rpartition("/")[2] for number in sidecars}
     for name in names:
         if name not in needed and _OURS.fullmatch(name):
             storage.delete(storage.join(root, SHARDS, name))

@@ -42,18 +42,25 @@ class ShardTask:
     """(size, mtime in ns) of each source before the work began, or ABSENT."""
     ingest: IngestConfig
     limit_s: float
+    shard_videos: int
+    """Videos of a shard, at most; another number is another cut."""
     verify: bool = False
     """There is a shard already; redo it only if it or a source is not what it was."""
 
     @property
     def key(self) -> str:
         """Digest of what determines the shard apart from the sources' content."""
-        return storage.sha256_json([FORMAT, to_dict(self.ingest), [asdict(record) for record in self.records]])
+        return storage.sha256_json([FORMAT, self.shard_videos, to_dict(self.ingest), [asdict(r) for r in self.records]])
 
     @property
     def sidecar(self) -> str:
         """URI of the shard's sidecar."""
-        return storage.join(self.root, SHARDS, f"{self.index:05d}.json")
+        return sidecar_of(self.root, self.index)
+
+
+def sidecar_of(root: str, number: int) -> str:
+    """Return the URI of a shard's sidecar."""
+    return storage.join(root, SHARDS, f"{number:05d}.json")
 
 
 Tick = Callable[[int, int, int], None]

@@ -144,6 +144,28 @@ def test_new_videos_cost_only_their_shards(world, make_video):
     assert contents(root) == contents(fresh)
 
 
+def test_a_new_video_in_the_middle_of_the_list_costs_one_shard(world, make_video):
+    source, root = world
+    make_video(source / name_of(10), frames=6, seed=10)
+    listing, done = list_videos(source, [0, 10, *range(1, 10)]), []
+    report = prepare(listing, str(root), CONFIG, counting(done))
+    assert (done, report.shards_done, report.shards_kept) == ([2], 1, 2)
+    dataset = PreparedDataset.open(str(root))
+    assert [row.id for row in dataset.rows] == [record.id for record in listing.records]
+    for video in (*dataset.videos("train"), *dataset.videos("test")):
+        assert read_video(dataset.root, video.shard, video.row).id == video.id
+    fresh = prepare(listing, str(source.parent / "fresh"), CONFIG, in_process)
+    assert (fresh.passport, fresh.counts) == (report.passport, report.counts)
+    assert not prepare(listing, str(root), CONFIG, refuse).published
+
+
+def test_another_order_of_the_list_costs_no_video(world, finished):
+    source, root = world
+    report = prepare(list_videos(source, range(9, -1, -1)), str(root), CONFIG, refuse)
+    assert (report.published, report.shards_done, report.passport) == (True, 0, finished[1].passport)
+    assert [row.id for row in PreparedDataset.open(str(root)).rows] == [str(n) for n in range(9, -1, -1)]
+
+
 def test_videos_that_are_listed_no_more_leave(world):
     source, root = world
     report = prepare(list_videos(source, range(8)), str(root), CONFIG, refuse)

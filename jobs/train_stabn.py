@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(problem("No data set was given", got="no --data", allowed="a prepared data set", fix=fix))
 
     # Workers have other working directories.
-    recipe = replace(recipe, data=replace(recipe.data, root=placed("--data", recipe.data.root)))
+    data = replace(recipe.data, root=placed("--data", recipe.data.root))
+    recipe = replace(recipe, data=data, init=replace(recipe.init, path=placed("init.path", recipe.init.path)))
     root = placed("--storage", args.storage)
 
     from pipeline.train.launch import train  # so that --help and --describe need no cluster software
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush=True,
     )
     if recipe.tracking.registered_model and trained.mlflow_run_id:
-        from pipeline.tracking.registered import register_model
+        from pipeline.registry.registered import register_model
 
         name, uri = recipe.tracking.registered_model, trained.tracking_uri
         version = register_model(trained.mlflow_run_id, trained.best_checkpoint, name, tracking_uri=uri)

@@ -51,6 +51,11 @@ def fresh_name(recipe: Recipe) -> str:
     return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
+def has_record(root: str, name: str) -> bool:
+    """Return whether a run of that name exists below `root`."""
+    return storage.exists(storage.join(root, name, RECORD))
+
+
 def open_record(root: str, name: str, recipe: Recipe, passport: Passport) -> tuple[RunRecord, bool]:
     """Return the record of run `name` below `root`, and whether it existed; a new one is written.
 

@@ -1,10 +1,28 @@
 """The first weights of a run: random, ImageNet's inflated, or a published checkpoint."""
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+from models import build_model
 from models.baseline import Baseline
-from models.inflate import inflate, read_imagenet2d
+from models.inflate import ImportReport, inflate, read_imagenet2d
 from models.published import load_published, read_published
 from models.st_abn import StAbn
-from pipeline.train.recipe import InitConfig
+from pipeline.core import storage
+from pipeline.core.errors import UserError, problem
+from pipeline.train.recipe import InitConfig, Recipe
+
+
+def check_first_weights(recipe: Recipe) -> None:
+    """Try in the driver what every worker will do, so that a wrong path ends the job before it has begun.
+
+    Raises:
+        UserError: the weights cannot be read, or belong to another network.
+    """
+    if recipe.init.source != "random":
+        first_weights(build_model(recipe.model), recipe.init, log=False)
 
 
 def first_weights(module: Baseline | StAbn, init: InitConfig, *, log: bool) -> None:
@@ -16,13 +34,44 @@ def first_weights(module: Baseline | StAbn, init: InitConfig, *, log: bool) -> N
         log: say what was copied, skipped and kept.
 
     Raises:
-        ValueError: the file is absent, or belongs to another network.
+        UserError: the weights cannot be read, or belong to another network.
     """
     if init.source == "random":
         return
-    if init.source == "imagenet2d":
-        report = inflate(module, read_imagenet2d(module.config.depth, init.path))
-    else:
-        report = load_published(module, read_published(init.path))
+    with _local(init.path) as path:
+        try:
+            report = _import(module, init, path)
+        except ValueError as error:
+            text = str(error)
+            raise UserError(text.replace(path, init.path) if path else text) from error
     if log:
         print(f"first weights from {init.path or init.source}: {report}", flush=True)
+
+
+def _import(module: Baseline | StAbn, init: InitConfig, path: str) -> ImportReport:
+    if init.source == "imagenet2d":
+        return inflate(module, read_imagenet2d(module.config.depth, path))
+    return load_published(module, read_published(path))
+
+
+@contextlib.contextmanager
+def _local(path: str) -> Iterator[str]:
+    """Yield a local copy of a file in an object store; a local path and an http(s) URL stay as they are.
+
+    Raises:
+        UserError: the object cannot be read.
+    """
+    if storage.is_local(path) or path.startswith(("http://", "https://")):
+        yield path.removeprefix("file://")
+        return
+    try:
+        data = storage.read_bytes(path)
+    except OSError as error:  # absent, no permission, or no connection
+        what = f"The weights cannot be read ({str(error).strip()[:300]})"
+        fix = "check init.path and the credentials in the environment"
+        raise UserError(problem(what, got=path, allowed="a path or URI of a file of weights", fix=fix)) from error
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "weights")
+        with open(copy, "wb") as file:
+            file.write(data)
+        yield copy

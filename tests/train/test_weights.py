@@ -1,12 +1,15 @@
 """First weights: random ones stay, ImageNet's are read from a file and reported."""
 
+import pyarrow.fs as pafs
 import pytest
 import torch
 from torchvision.models import resnet18
 
 from models import ModelConfig, build_model
-from pipeline.train.recipe import InitConfig
-from pipeline.train.weights import first_weights
+from pipeline.core import storage
+from pipeline.core.errors import UserError
+from pipeline.train.recipe import InitConfig, Recipe
+from pipeline.train.weights import check_first_weights, first_weights
 
 
 @pytest.fixture
@@ -37,6 +40,45 @@ def test_a_2d_network_is_inflated_and_the_first_worker_says_so(module, tmp_path,
 
 
 @pytest.mark.parametrize("source", ["imagenet2d", "authors"])
-def test_an_absent_file_is_named(module, source, tmp_path):
-    with pytest.raises(ValueError, match=r"absent\.pt"):
+def test_an_absent_file_is_the_users_error(module, source, tmp_path):
+    with pytest.raises(UserError, match=r"does not exist.*absent\.pt"):
         first_weights(module, InitConfig(source=source, path=str(tmp_path / "absent.pt")), log=False)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """An object store in this process's memory, behind s3://."""
+    store = pafs._MockFileSystem()
+    monkeypatch.setattr(storage, "_connect", lambda scheme, authority, query: (store, f"{authority}/"))
+    return store
+
+
+def test_weights_come_from_an_object_store_too(module, bucket, tmp_path, capsys):
+    torch.manual_seed(1)
+    flat = resnet18().state_dict()
+    torch.save(flat, tmp_path / "r18.pth")
+    bucket.create_dir("b")
+    with bucket.open_output_stream("b/r18.pth") as file:
+        file.write((tmp_path / "r18.pth").read_bytes())
+    first_weights(module, InitConfig(source="imagenet2d", path="s3://b/r18.pth"), log=True)
+    assert torch.equal(module.state_dict()["extractor.stem.conv.weight"][:, :, 0], flat["conv1.weight"])
+    assert capsys.readouterr().out.startswith("first weights from s3://b/r18.pth: ")
+    with pytest.raises(UserError, match=r"cannot be read.*s3://b/absent\.pth"):
+        first_weights(module, InitConfig(source="imagenet2d", path="s3://b/absent.pth"), log=False)
+
+
+def test_a_file_from_an_object_store_is_named_by_its_uri(module, bucket):
+    bucket.create_dir("b")
+    with bucket.open_output_stream("b/bad.pth") as file:
+        file.write(b"no weights")
+    with pytest.raises(UserError, match=r"Received: s3://b/bad\.pth: "):
+        first_weights(module, InitConfig(source="imagenet2d", path="s3://b/bad.pth"), log=False)
+
+
+def test_the_driver_refuses_weights_of_another_network(tmp_path):
+    torch.save(resnet18().state_dict(), tmp_path / "r18.pth")
+    model = ModelConfig(depth=34, classes=3, frames=32)
+    init = InitConfig(source="imagenet2d", path=str(tmp_path / "r18.pth"))
+    with pytest.raises(UserError, match="do not fit the network"):
+        check_first_weights(Recipe(name="r", model=model, init=init))
+    check_first_weights(Recipe(name="r", model=model))

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Generator
+from dataclasses import fields
 from typing import Protocol
 
+from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ViewConfig
 from pipeline.data.feed.batches import Batch, local_test_batches, local_train_batches, test_batches, train_batches
 from pipeline.data.feed.plan import Plan
-from pipeline.data.store.catalog import Passport
+from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train.recipe import Recipe
 
@@ -35,6 +37,36 @@ class TrainingFeed(Protocol):
 
 OpenFeed = Callable[[Recipe], TrainingFeed]
 """Opens the feed of a recipe; called once in the driver and once in every worker."""
+
+
+def refuse_other_data(what: str, passport: Passport, plan: Plan, *, of_run: tuple[Passport, Plan]) -> None:
+    """Refuse data that is not the run's: a position in the plan would mean other videos.
+
+    Args:
+        what: what has this passport and plan, for the message.
+        passport: identity of the data.
+        plan: order of the videos.
+        of_run: what the driver began the run with.
+
+    Raises:
+        UserError: something differs; names all of it.
+    """
+    of_passport, of_plan = of_run
+    changed = list(compare_passports(of_passport, passport))
+    changed += [
+        f"plan {field.name} {getattr(of_plan, field.name)} -> {getattr(plan, field.name)}"
+        for field in fields(Plan)
+        if getattr(of_plan, field.name) != getattr(plan, field.name)
+    ]
+    if changed:
+        raise UserError(
+            problem(
+                f"{what} is not of the data that the run began with",
+                got="; ".join(changed),
+                allowed="the same prepared data on all nodes and for the whole run",
+                fix="let --data name storage that all nodes share, and prepare anew into another folder only",
+            )
+        )
 
 
 def micro_batch(recipe: Recipe) -> int:

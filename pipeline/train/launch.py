@@ -34,7 +34,8 @@ from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_b
 from pipeline.train.loop import Job, StepHook, train_worker
 from pipeline.train.preflight import Claim
 from pipeline.train.recipe import Recipe
-from pipeline.train.runs import RunRecord, fresh_name, open_record, tracking_uri, update_record
+from pipeline.train.runs import RunRecord, fresh_name, has_record, open_record, tracking_uri, update_record
+from pipeline.train.weights import check_first_weights
 
 COLLECTIVE_TIMEOUT_S = 900
 """Longest time that workers wait for each other; rank 0 may be uploading a checkpoint of several GiB."""
@@ -88,6 +89,8 @@ def train(
     root, name = storage.absolute(root), name or fresh_name(recipe)
     feed = open_feed(recipe)
     _check_recipe(recipe, feed, same_data_as)
+    if not has_record(root, name):  # a run that exists has weights of its own
+        check_first_weights(recipe)
     claims = claims_of(recipe)
     connect(sum(claim.count * claim.cpus for claim in claims))
     preflight.enforce(claims)
@@ -99,15 +102,16 @@ def train(
     run_id = tracked.begin(*about)
     if run_id and run_id != record.mlflow_run_id:
         record = update_record(root, record, mlflow_run_id=run_id)
-    job = Job(recipe=recipe, open_feed=open_feed, mlflow_run_id=record.mlflow_run_id, hooks=hooks, clock=clock)
-    try:
-        result = _fit(job, root, name, tracked)
-    except KeyboardInterrupt:
-        tracked.end("KILLED")
-        raise
-    except BaseException:
-        tracked.end("FAILED")
-        raise
+    job = Job(
+        recipe=recipe,
+        open_feed=open_feed,
+        passport=feed.passport,
+        plan=feed.plan,
+        mlflow_run_id=record.mlflow_run_id,
+        hooks=hooks,
+        clock=clock,
+    )
+    result = _fit_tracked(job, root, name, tracked)
     if not run_id:  # MLflow was away at the start; it may be back
         run_id = tracked.begin(*about)
     tracked.end("FINISHED")
@@ -192,6 +196,18 @@ def _about(recipe: Recipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any]
     return flatten(plain), {"recipe.json": plain, "data.json": data}, tags
 
 
+def _fit_tracked(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
+    """Fit, and let the MLflow run say how an attempt ended that did not finish."""
+    try:
+        return _fit(job, root, name, tracked)
+    except KeyboardInterrupt:
+        tracked.end("KILLED")
+        raise
+    except BaseException:
+        tracked.end("FAILED")
+        raise
+
+
 def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
     compute, train_config = job.recipe.compute, job.recipe.train
     filesystem, path = storage.resolve(root)
@@ -225,6 +241,8 @@ def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
     except TrainingFailedError as error:
         raise _explained(error, name) from error
     outcome: dict[str, Any] = result.return_value or {}
+    if outcome.get("refused"):
+        raise UserError(outcome["refused"])
     if outcome.get("failure"):
         raise UserError(
             problem(

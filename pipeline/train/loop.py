@@ -8,6 +8,7 @@ killed therefore goes on exactly where its last checkpoint stands.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import tempfile
 import time
@@ -24,11 +25,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from models import build_model
 from pipeline.core.config import to_dict
+from pipeline.core.errors import UserError
 from pipeline.data.feed.batches import Batch
+from pipeline.data.feed.plan import Plan
+from pipeline.data.store.catalog import Passport
 from pipeline.train import checkpoint
 from pipeline.train.checkpoint import Action, Policy, Snapshot
 from pipeline.train.device import configure_torch
-from pipeline.train.feeding import Batches, OpenFeed, TrainingFeed
+from pipeline.train.feeding import Batches, OpenFeed, TrainingFeed, refuse_other_data
 from pipeline.train.journal import Journal
 from pipeline.train.optim import Schedule, build_optimizer
 from pipeline.train.recipe import Recipe
@@ -46,6 +50,9 @@ class Job:
 
     recipe: Recipe
     open_feed: OpenFeed
+    passport: Passport
+    """Identity of the data as the driver found it; a worker that finds other data refuses to train on it."""
+    plan: Plan
     mlflow_run_id: str = ""
     hooks: tuple[StepHook, ...] = ()
     clock: Callable[[], float] = time.monotonic
@@ -87,9 +94,15 @@ def train_worker(config: dict[str, Job]) -> dict[str, Any]:
         config: {"job": the job}.
 
     Returns:
-        Steps done, non-finite steps, best validation top-1 (percent or None), and a failure in words or "".
+        Steps done, non-finite steps, best validation top-1 (percent or None), a failure in words or "", and why the
+        set-up was refused or "": returned and not raised, since Ray Train would only try again.
     """
-    worker = set_up(config["job"])
+    job = config["job"]
+    ready = _prepare(job)
+    if refused := _first_refusal(ready):
+        return {"steps": 0, "skipped": 0, "best_top1": None, "failure": "", "refused": refused}
+    assert isinstance(ready, Ready)
+    worker = set_up(job, ready)
     with contextlib.closing(worker.batches):
         while worker.done < worker.last_step and not worker.failure:
             run_epoch(worker)
@@ -100,14 +113,24 @@ def train_worker(config: dict[str, Job]) -> dict[str, Any]:
         "skipped": worker.skipped,
         "best_top1": worker.best_top1,
         "failure": worker.failure,
+        "refused": "",
     }
 
 
-def set_up(job: Job) -> Worker:
-    """Build a worker at the position of the last checkpoint; the order of the steps is important."""
-    recipe, context = job.recipe, ray.train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What a worker has before it meets the others."""
 
+    settings: StepSettings
+    feed: TrainingFeed
+    restored: Snapshot | None
+    module: nn.Module
+    """The bare network with the weights of the last checkpoint or the first weights, on the CPU."""
+
+
+def _prepare(job: Job) -> Ready | UserError:
+    """Do alone all that a user's mistake can stop; a mistake is returned, so that the others need not wait for ever."""
+    recipe, context = job.recipe, ray.train.get_context()
     logging.getLogger().setLevel(logging.WARNING)  # Ray Train would print every report whole
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that bars are off is no news
     # 1. The device, before anything draws a number or allocates.
@@ -120,28 +143,55 @@ def set_up(job: Job) -> Worker:
         accumulate=recipe.train.accumulate,
         clip_norm=recipe.optim.clip_norm,
         seed=recipe.train.seed,
-        rank=rank,
-        world=world,
+        rank=context.get_world_rank(),
+        world=context.get_world_size(),
     )
-    # 2. The data, which fails fastest when something is wrong.
-    feed = job.open_feed(recipe)
+    try:
+        # 2. The data, which fails fastest when something is wrong.
+        feed, of_run = job.open_feed(recipe), (job.passport, job.plan)
+        node = f"The prepared data that worker {settings.rank} finds at {recipe.data.root}"
+        refuse_other_data(node, feed.passport, feed.plan, of_run=of_run)
+        # 3. The last checkpoint or the first weights.
+        restored = _last_checkpoint()
+        if restored:
+            passport = Passport(restored.passport, restored.passport_parts)
+            refuse_other_data(f"The checkpoint at step {restored.step}", passport, Plan(**restored.plan), of_run=of_run)
+        torch.manual_seed(recipe.train.seed)
+        module = build_model(recipe.model)
+        if restored:
+            module.load_state_dict(restored.model)
+        else:
+            first_weights(module, recipe.init, log=settings.rank == 0)
+    except UserError as error:
+        return error
+    return Ready(settings=settings, feed=feed, restored=restored, module=module)
+
+
+def _first_refusal(ready: Ready | UserError) -> str:
+    """Return the first worker's refusal, or "" when all are ready; the same on all workers."""
+    mine = str(ready) if isinstance(ready, UserError) else ""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return mine
+    words: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(words, mine)
+    return next(filter(None, words), "")
+
+
+def set_up(job: Job, ready: Ready) -> Worker:
+    """Build a worker at the position of the last checkpoint, together with the others."""
+    recipe, settings, feed, restored = job.recipe, ready.settings, ready.feed, ready.restored
     plan = feed.plan
-    schedule = Schedule(recipe.optim, recipe.train.global_batch, plan.steps_per_epoch, recipe.train.epochs)
-    # 3. The network and its optimiser, from the last checkpoint or fresh.
-    restored = _last_checkpoint()
-    module, network, optimizer = _network(recipe, settings, restored)
-    # 4. The feed, from the checkpoint's position on.
-    done = restored.step if restored else 0
-    limit = recipe.train.max_steps
+    network, optimizer = _network(recipe, settings, ready.module, restored)
+    done, limit = restored.step if restored else 0, recipe.train.max_steps
     worker = Worker(
         job=job,
         feed=feed,
         settings=settings,
-        schedule=schedule,
-        module=module,
+        schedule=Schedule(recipe.optim, recipe.train.global_batch, plan.steps_per_epoch, recipe.train.epochs),
+        module=ready.module,
         network=network,
         optimizer=optimizer,
-        batches=WaitingIterator(feed.train(done, rank, world)),
+        batches=WaitingIterator(feed.train(done, settings.rank, settings.world)),
         policy=Policy(recipe.train.checkpoint_minutes, recipe.train.agree_every, job.clock),
         journal=Journal(settings, plan.total_steps, plan.steps_per_epoch),
         last_step=min(limit, plan.total_steps) if limit else plan.total_steps,
@@ -150,23 +200,17 @@ def set_up(job: Job) -> Worker:
     if restored:
         worker.skipped, worker.best_top1 = restored.skipped, restored.best_top1
         worker.journal.restore(restored.points)
-        if rank == 0:
+        if settings.rank == 0:
             print(f"going on from the checkpoint at step {done} ({restored.reason})", flush=True)
     return worker
 
 
 def _network(
-    recipe: Recipe, settings: StepSettings, restored: Snapshot | None
-) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
-    """Return the bare network, the network as a step calls it, and its optimiser."""
-    torch.manual_seed(recipe.train.seed)
-    module = build_model(recipe.model)
-    if restored:
-        module.load_state_dict(restored.model)
-    else:
-        first_weights(module, recipe.init, log=settings.rank == 0)
+    recipe: Recipe, settings: StepSettings, module: nn.Module, restored: Snapshot | None
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Move the bare network to the device; return the network as a step calls it, and its optimiser."""
     memory_format = torch.channels_last_3d if recipe.train.channels_last else torch.contiguous_format
-    module = module.to(settings.device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    module.to(settings.device, memory_format=memory_format).train()  # type: ignore[call-overload]
     if recipe.train.compile:
         module.compile()  # in place, so the names in checkpoints stay
     # Rank 0's parameters and buffers go to all now; before each step, its batch norm statistics do again.
@@ -174,7 +218,7 @@ def _network(
     optimizer = build_optimizer(network.parameters(), recipe.optim)
     if restored:
         optimizer.load_state_dict(restored.optimizer)
-    return module, network, optimizer
+    return network, optimizer
 
 
 def run_epoch(worker: Worker) -> None:
@@ -285,14 +329,13 @@ def _save(worker: Worker, reason: str, top1: float | None = None) -> None:
 
 
 def _snapshot(worker: Worker, reason: str, top1: float | None) -> Snapshot:
-    plan = worker.feed.plan
     return Snapshot(
         step=worker.done,
         reason=reason,
         model=worker.module.state_dict(),
         optimizer=worker.optimizer.state_dict(),
         recipe=to_dict(worker.job.recipe),
-        plan={"seed": plan.seed, "samples": plan.samples, "global_batch": plan.global_batch, "epochs": plan.epochs},
+        plan=dataclasses.asdict(worker.feed.plan),
         passport=worker.feed.passport.digest,
         passport_parts=dict(worker.feed.passport.parts),
         classes=worker.feed.classes,

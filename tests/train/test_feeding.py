@@ -7,8 +7,10 @@ import pytest
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig, DataConfig
+from pipeline.data.feed.plan import Plan
+from pipeline.data.store.catalog import Passport
 from pipeline.data.store.prepared import PreparedDataset
-from pipeline.train.feeding import PreparedFeed, micro_batch
+from pipeline.train.feeding import PreparedFeed, micro_batch, refuse_other_data
 from pipeline.train.recipe import ComputeConfig, Recipe, TrainConfig
 
 
@@ -59,3 +61,14 @@ def test_a_micro_batch_is_a_workers_share_of_a_step():
 def test_an_absent_split_is_the_users_error(recipe):
     with pytest.raises(UserError, match="no such split"):
         PreparedFeed(override(recipe, ["data.train_split=trian"]))
+
+
+def test_other_data_is_refused_with_all_that_differs():
+    passport, plan = Passport("p", {"ids": "1", "codec": "2"}), Plan(0, 10, 4, 2)
+    refuse_other_data("The data", Passport("p", {"ids": "1", "codec": "2"}), Plan(0, 10, 4, 2), of_run=(passport, plan))
+    with pytest.raises(
+        UserError, match=r"^The data is not of .*: codec differs; plan samples 10 -> 9; .*epochs 2 -> 3\."
+    ):
+        refuse_other_data(
+            "The data", Passport("q", {"ids": "1", "codec": "3"}), Plan(0, 9, 4, 3), of_run=(passport, plan)
+        )

@@ -8,6 +8,26 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.config import AugmentConfig, ClipConfig, DataConfig, ViewConfig
 
 
+def require(section: str, config: object, **least: float) -> None:
+    """Refuse numbers below the least that makes sense.
+
+    Raises:
+        UserError: names the field, its value and the least value.
+    """
+    for name, low in least.items():
+        value = getattr(config, name)
+        if not value >= low:  # NaN too
+            field_name = f"{section}.{name}"
+            raise UserError(
+                problem(
+                    f"{field_name} is out of range",
+                    got=f"{field_name}={value}",
+                    allowed=f"at least {low:g}",
+                    fix=f"set {field_name}",
+                )
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class InitConfig:
     """Where the first weights come from."""
@@ -44,6 +64,10 @@ class OptimConfig:
 
     clip_norm: float = 20.0
     """Largest gradient norm; 0 switches clipping off."""
+
+    def __post_init__(self) -> None:
+        numbers = ("lr", "reference_batch", "momentum", "weight_decay", "gamma", "warmup_epochs", "clip_norm")
+        require("optim", self, **dict.fromkeys(numbers, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +110,15 @@ class TrainConfig:
     max_steps: int = 0
     """Stop after this many optimiser steps, for a trial of a large recipe; 0 trains all epochs."""
 
+    def __post_init__(self) -> None:
+        require(
+            "train",
+            self,
+            **dict.fromkeys(("epochs", "global_batch", "accumulate", "agree_every", "log_every", "keep"), 1),
+        )
+        numbers = ("seed", "eval_every", "checkpoint_minutes", "nonfinite_limit", "max_steps")
+        require("train", self, **dict.fromkeys(numbers, 0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
@@ -114,6 +147,9 @@ class ComputeConfig:
 
     max_failures: int = 3
     """Worker failures survived by restarting from the last checkpoint; preemptions do not count."""
+
+    def __post_init__(self) -> None:
+        require("compute", self, workers=1, threads=1, cpus_per_worker=0, data_cpus=0, prefetch=0, max_failures=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,14 @@ Below its root lie `manifest.json` (published last), `catalog.parquet`, `quarant
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store import catalog
-from pipeline.data.store.catalog import CatalogRow, Counts, Passport
+from pipeline.data.store.catalog import CatalogRow, Passport
 
 MANIFEST, CATALOG, QUARANTINE, SHARDS = "manifest.json", "catalog.parquet", "quarantine.parquet", "shards"
 FORMAT = 1
@@ -94,16 +94,3 @@ class PreparedDataset:
             raise UserError(problem(f"{self.name} has no such split", got=split, allowed=known, fix=fix))
         readable = [row for row in listed if row.status == catalog.READABLE]
         return tuple(PreparedVideo(row.id, row.label, row.frames, row.shard, row.row) for row in readable)
-
-    def reconcile(self) -> Counts:
-        """Count the catalog again and return the counts.
-
-        Raises:
-            UserError: they are not what the manifest says.
-        """
-        counts = catalog.count(self.rows)
-        if asdict(counts) != self.manifest["counts"]:
-            got, allowed = asdict(counts), f"the manifest's {self.manifest['counts']}"
-            fix = "run jobs/prepare_data.py again"
-            raise UserError(problem(f"The catalog of {self.root} does not add up", got=got, allowed=allowed, fix=fix))
-        return counts

@@ -89,7 +89,7 @@ def test_every_listed_video_is_readable_or_quarantined(finished, originals, orac
     assert report.counts.by_reason == {"not_a_video": 1}
     assert (report.shards_done, report.shards_kept, report.published) == (3, 0, True)
     dataset = PreparedDataset.open(str(root))
-    assert dataset.reconcile() == report.counts
+    assert catalog.count(dataset.rows) == report.counts
     assert (dataset.name, dataset.classes, dataset.passport) == ("folder", ("a", "b", "c"), report.passport)
     assert [video.id for video in dataset.videos("train")] == ["1", "3", "5", "9"]
     assert [video.id for video in dataset.videos("test")] == ["0", "2", "4", "6", "8"]
@@ -171,7 +171,7 @@ def test_videos_that_are_listed_no_more_leave(world):
     report = prepare(list_videos(source, range(8)), str(root), CONFIG, refuse)
     assert report.counts.listed == 8
     assert sorted(path.name[:5] for path in (root / "shards").iterdir()) == [*["00000"] * 2, *["00001"] * 2]
-    assert PreparedDataset.open(str(root)).reconcile() == report.counts
+    assert catalog.count(PreparedDataset.open(str(root)).rows) == report.counts
 
 
 def test_a_changed_source_is_done_again(world, make_video, finished):
@@ -196,7 +196,7 @@ def test_another_request_is_done_again(world, change):
     prepare(list_videos(source), str(root), replace(CONFIG, **change), counting(done))
     assert done == ([0, 1] if "shard_videos" in change else [0, 1, 2])
     assert len(list((root / "shards").glob("*.arrow"))) == len(done)
-    PreparedDataset.open(str(root)).reconcile()
+    assert len(PreparedDataset.open(str(root)).rows) == 10
 
 
 def test_how_shards_are_cut_does_not_change_the_passport(world, finished):
@@ -404,7 +404,7 @@ def test_everything_may_lie_on_an_object_store(originals, finished):
     report = prepare(list_videos("mock:///videos"), root, CONFIG, remote_in_this_process)
     assert report.passport == finished[1].passport
     dataset = PreparedDataset.open(root)
-    assert dataset.reconcile() == finished[1].counts
+    assert catalog.count(dataset.rows) == finished[1].counts
     for path, content in contents(finished[0]).items():
         assert storage.read_bytes(storage.join(root, path)) == content
     assert not prepare(list_videos("mock:///videos"), root, CONFIG, refuse).published

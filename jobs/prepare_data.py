@@ -21,7 +21,7 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.listing.sources import LOADERS, load_listing
 from pipeline.data.prepare.ingest import IngestConfig
 from pipeline.data.prepare.on_ray import on_ray
-from pipeline.data.prepare.progress import Progress, summary
+from pipeline.data.prepare.progress import Progress, summary, too_many
 from pipeline.data.prepare.run import PrepareConfig, Tell, prepare
 from pipeline.data.prepare.shard_task import ShardTask
 from pipeline.data.store.shards import Codec
@@ -98,9 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = prepare(listing, args.out, config, engine, lambda total: Progress(total, _say))
     print(summary(report, storage.absolute(args.out)), flush=True)
     if report.counts.quarantined > allowed:
-        print(
-            f"exit status {TOO_MANY_QUARANTINED}: at most {allowed:,} quarantined videos are allowed", file=sys.stderr
-        )
+        print(f"exit status {TOO_MANY_QUARANTINED}: {too_many(report, allowed, args.out)}", file=sys.stderr)
         return TOO_MANY_QUARANTINED
     return 0
 

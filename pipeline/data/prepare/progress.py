@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 
+from pipeline.core import storage
 from pipeline.data.prepare.run import Report
+from pipeline.data.store.prepared import QUARANTINE
 
 _SHOWN = 3
 """Videos named for each reason."""
@@ -81,3 +83,13 @@ def summary(report: Report, root: str) -> str:
         first = report.noted[0]
         lines.append(f"{len(report.noted):,} readable videos carry a note, such as {first.path}: {first.note}")
     return "\n".join([*lines, f"passport {report.passport}", f"prepared data set {root}"])
+
+
+def too_many(report: Report, allowed: int, root: str) -> str:
+    """Say that more videos are quarantined than are allowed, where they are named, and what can be done."""
+    count, reasons = report.counts.quarantined, " ".join(report.counts.by_reason)
+    return (
+        f"at most {allowed:,} quarantined videos are allowed, and {count:,} are. {storage.join(root, QUARANTINE)} names "
+        f"them. The rest is prepared. Mend the files and run again, try unchanged files again with --retry {reasons}, "
+        f"or accept them with --allow-quarantine {count}."
+    )

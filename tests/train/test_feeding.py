@@ -1,5 +1,7 @@
 """The feed of a prepared data set: what it says of itself, and that it follows the plan."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -72,3 +74,35 @@ def test_other_data_is_refused_with_all_that_differs():
         refuse_other_data(
             "The data", Passport("q", {"ids": "1", "codec": "3"}), Plan(0, 9, 4, 3), of_run=(passport, plan)
         )
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore::ResourceWarning")
+def test_a_paused_training_leaves_validation_its_cpu(cluster, recipe):
+    """One CPU for both feeds: the training's is full and waits, and the validation's must still deliver everything."""
+    import ray
+
+    @ray.remote
+    class Trainer:
+        def ready(self):
+            return True
+
+    # 210 clips, so four tasks, in one segment.
+    feed = PreparedFeed(override(recipe, ["train.epochs=30", "compute.data_cpus=1", "compute.prefetch=2"]))
+    holder = Trainer.options(num_cpus=ray.cluster_resources()["CPU"] - 1).remote()
+    try:
+        assert ray.get(holder.ready.remote())
+        with contextlib.closing(feed.train(0, 0, 1)) as training:
+            seen = [next(training).ids for _ in range(3)]
+            with ThreadPoolExecutor(1) as pool:
+                validation = pool.submit(lambda: [i for batch in feed.validation(0, 1) for i in batch.ids])
+                try:
+                    ids = validation.result(timeout=90)
+                except TimeoutError:
+                    training.close()  # gives the CPU back, so that the test can end
+                    raise
+            assert ids == [video.id for video in PreparedDataset.open(recipe.data.root).videos("validation")]
+            seen += [batch.ids for batch in training]
+        assert seen == [tuple(ids[i] for i in feed.plan.step(g).samples) for g in range(feed.plan.total_steps)]
+    finally:
+        ray.kill(holder)

@@ -22,14 +22,19 @@ def from_dict(cls: type[C], values: Mapping[str, Any], where: str = "") -> C:
     """Build the dataclass `cls` from nested dictionaries, checking names and types.
 
     Raises:
-        UserError: unknown key (with the nearest known one), or a value that does not fit the field's type.
+        UserError: unknown key (with the nearest known one), a value that does not fit the field's type, or what the
+            dataclass itself refuses.
     """
     hints = get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls) if f.init]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise UserError(_unknown(where + key, [where + k for k in known]))
-    return cls(**{key: _coerce(hints[key], value, where + key) for key, value in values.items()})
+    fields = {key: _coerce(hints[key], value, where + key) for key, value in values.items()}
+    try:
+        return cls(**fields)
+    except ValueError as error:  # of a dataclass that knows nothing of UserError, such as a network's
+        raise UserError(str(error)) from error
 
 
 def override(config: C, assignments: Iterable[str]) -> C:

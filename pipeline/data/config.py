@@ -1,5 +1,7 @@
 """How videos become clips: sampling, geometry, augmentation, test views."""
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +72,23 @@ class AugmentConfig:
 
     hue: float = 0.1
     """Largest rotation of hue, in turns."""
+
+    def __post_init__(self) -> None:
+        ordered = 0 < self.area[0] <= self.area[1] <= 1 and 0 < self.ratio[0] <= self.ratio[1] < math.inf
+        scales = (*self.scales, 0.0)
+        descending = len(scales) > 1 and scales[0] <= 1 and all(a > b for a, b in itertools.pairwise(scales))
+        jitter = (self.brightness, self.contrast, self.saturation, self.hue)
+        positive = all(0 <= size < math.inf for size in jitter)
+        if not (0 <= self.flip <= 1 and ordered and descending and positive):
+            raise UserError(
+                problem(
+                    "The augmentation is impossible",
+                    got=self,
+                    allowed="flip 0 to 1; area and ratio positive, the smaller first, area up to 1; scales from the "
+                    "largest, up to 1, down to the smallest, above 0; brightness, contrast, saturation, hue 0 or more",
+                    fix="set augment.flip, augment.area and so on",
+                )
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

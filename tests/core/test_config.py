@@ -41,6 +41,9 @@ def test_overrides_parse_numbers_lists_and_strings():
         ("model.merge=sum", ["model.merge", "conv_bn_relu"]),
         ("augment.area=[0.1]", ["augment.area", "2 values"]),
         ("model=3", ["model", "section"]),
+        ("model.dropout=1.5", ["dropout must be in [0, 1)", "1.5", "Fix: set model.dropout"]),
+        ("model.classes=1", ["classes, frames and width must be at least 2, 1, 1", "classes=1"]),
+        ("augment.flip=2", ["augmentation", "flip=2.0", "flip 0 to 1"]),
     ],
 )
 def test_a_wrong_override_names_what_was_wrong(assignment, words):

@@ -88,8 +88,9 @@ def summary(report: Report, root: str) -> str:
 def too_many(report: Report, allowed: int, root: str) -> str:
     """Say that more videos are quarantined than are allowed, where they are named, and what can be done."""
     count, reasons = report.counts.quarantined, " ".join(report.counts.by_reason)
+    table = storage.join(root, QUARANTINE)
     return (
-        f"at most {allowed:,} quarantined videos are allowed, and {count:,} are. {storage.join(root, QUARANTINE)} names "
-        f"them. The rest is prepared. Mend the files and run again, try unchanged files again with --retry {reasons}, "
-        f"or accept them with --allow-quarantine {count}."
+        f"at most {allowed:,} quarantined videos are allowed, and {count:,} are. {table} names them. The "
+        f"rest is prepared. Mend the files and run again, try unchanged files again with --retry {reasons}, or "
+        f"accept them with --allow-quarantine {count}."
     )

@@ -115,7 +115,7 @@ def train(
     if not run_id:  # MLflow was away at the start; it may be back
         run_id = tracked.begin(*about)
     tracked.end("FINISHED")
-    return _trained(result, storage.join(root, name), run_id or record.mlflow_run_id, tracked.uri)
+    return _trained(result, root, name, run_id or record.mlflow_run_id, tracked.uri)
 
 
 def claims_of(recipe: Recipe) -> list[Claim]:
@@ -276,12 +276,12 @@ def _explained(error: TrainingFailedError, name: str) -> UserError:
     )
 
 
-def _trained(result: Any, run: str, run_id: str, uri: str) -> Trained:
-    outcome = result.return_value
+def _trained(result: Any, root: str, name: str, run_id: str, uri: str) -> Trained:
+    outcome, run = result.return_value, storage.join(root, name)
     kept = result.best_checkpoints or []
     best = max(kept, key=lambda pair: (pair[1]["score"], pair[1]["step"]), default=None)
     return Trained(
-        name=os.path.basename(run),
+        name=name,
         steps=outcome["steps"],
         skipped=outcome["skipped"],
         best_top1=outcome["best_top1"],

@@ -4,7 +4,7 @@ Expected numbers are rows of S1 table 1, the only paper of the three that report
 from each of 32 equal segments of the video, which is what `clip.sampling="uniform"` does. S0's rows are of another
 pipeline and of V2 alone.
 
-32x2 (S1's "32+32") is a way to test: evaluate with view.clips=2.
+32x2 (S1's "32+32") is a way to test: jobs/evaluate.py --run NAME --protocol 32x2.
 """
 
 from models.config import ModelConfig

@@ -8,7 +8,8 @@ same backbone as ST-ABN's, so that the branch is the only difference, and may th
 Published settings throughout (S0 section 4.1), but for two that are ours: bf16 autocast, which halves memory
 (train.precision=fp32 is as published), and crops of at least a quarter of the frame's area.
 
-32x2 is a way to test, not to train: train any of these, then evaluate with view.clips=2, the mean of two clips' scores.
+32x2 is a way to test, not to train, the mean of two clips' scores: train any of these, then
+jobs/evaluate.py --run NAME --protocol 32x2.
 """
 
 from models.config import ModelConfig

@@ -188,6 +188,9 @@ class Recipe:
     clip: ClipConfig = field(default_factory=ClipConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
+    """What the registered model averages over when it answers for a video. Validation inside training sees one centred
+    clip whatever this says, and jobs/evaluate.py takes --protocol and --crops."""
+
     model: ModelConfig = field(default_factory=ModelConfig)
     init: InitConfig = field(default_factory=InitConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.eval.predict import PredictJob, predict
     from pipeline.eval.protocol import protocol_of
     from pipeline.explain.results import Results, write_results
-    from pipeline.tracking import locate
-    from pipeline.tracking.evaluation import log_evaluation
+    from pipeline.registry import locate
+    from pipeline.tracking.attach import attach
 
     checkpoint = locate.find_checkpoint(args.checkpoint or args.run, args.storage, args.which)
     network = load(checkpoint)
@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluation = evaluate(rows, len(dataset.classes), job.inversions, predictions, results.about())
     print(write_results(results, evaluation, out, args.truth), flush=True)
     print(f"  results  {here(out)}", flush=True)
-    uri = network.recipe.tracking.uri or locate.mlflow_uri(locate.storage_of(checkpoint))
-    if network.run_id and uri and not args.no_mlflow:
+    uri = "" if args.no_mlflow else locate.mlflow_of(network)
+    if uri:
         metrics, path = results.flat_metrics(evaluation), f"evaluation/{results.name}"
-        if log_evaluation(uri, network.run_id, metrics=metrics, step=network.step, folder=out, artifact_path=path):
+        if attach(uri, network.run_id, folder=out, artifact_path=path, metrics=metrics, step=network.step):
             print(f"  MLflow   run {network.run_id} at {uri}", flush=True)
     return 0
 

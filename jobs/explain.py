@@ -7,6 +7,7 @@
 The whole video is shown in windows as long as the network's clip, the last one ending with the video; --centre shows
 the one clip in the middle, as an evaluation sees it. Each video gets a folder in --out: index.html, and for each window
 strip-N.png, clip-N.webp (or .gif) and arrays-N.npz (spatial, temporal, idx, valid, logits, att_logits, fps, classes).
+Pages and strips are also logged to the MLflow run of the training.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stretch", action="store_true", help="stretch attention to the full colours, for display")
     parser.add_argument("--animation", choices=("webp", "gif"), default="webp", help="format of the animations (webp)")
     parser.add_argument("--out", default="explanations", metavar="URI", help="folder (explanations)")
+    parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow run")
     parser.add_argument("--gpu", action="store_true", help="run the network on the GPU")
     return parser.parse_args(arguments)
 
@@ -47,14 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.explain.explain import explain_video, with_stride
     from pipeline.explain.gallery import Known, folder_names, known_of, write_explanation
     from pipeline.explain.strip import StripStyle
-    from pipeline.tracking.locate import find_checkpoint
+    from pipeline.registry import locate
+    from pipeline.tracking.attach import attach
 
-    network = load(find_checkpoint(args.checkpoint or args.run, args.storage, args.which), gpu=args.gpu)
+    network = load(locate.find_checkpoint(args.checkpoint or args.run, args.storage, args.which), gpu=args.gpu)
     if args.stride is not None:
         network = with_stride(network, args.stride)
     known = known_of(args.truth, args.label, network.classes)
     style = StripStyle(stretch=args.stretch, note=f"{network.recipe.name}, step {network.step}")
     out = storage.absolute(args.out)
+    uri = "" if args.no_mlflow else locate.mlflow_of(network)
     for video, name in zip(args.videos, folder_names(args.videos), strict=True):
         facts: Known = known(video)
         windows = explain_video(
@@ -62,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         page = write_explanation(storage.join(out, name), network, windows, style, args.animation)
         print(f"{video}: {len(windows)} windows, {here(page)}", flush=True)
+        path, files = f"explanation/{network.recipe.name}-step{network.step}/{name}", ("strip-*.png", "index.html")
+        if uri and not attach(uri, network.run_id, folder=storage.join(out, name), artifact_path=path, files=files):
+            uri = ""  # said once, not waited for with every video
+    if uri:
+        print(f"MLflow run {network.run_id} at {uri}", flush=True)
     return 0
 
 

@@ -145,7 +145,7 @@ def save_model(checkpoint_uri: str, folder: Path) -> None:
             warnings.filterwarnings("ignore", r"[\s\S]*(Any type hint|An input example)", UserWarning)
             mlflow.pyfunc.save_model(
                 str(folder),
-                loader_module="pipeline.tracking.registered",
+                loader_module="pipeline.registry.registered",
                 data_path=str(data),
                 code_paths=_copy_sources(code),
                 signature=SIGNATURE,

@@ -19,7 +19,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig, ViewConfig
 from pipeline.data.feed.clips import View, load_original
 from pipeline.eval.load import load
-from pipeline.tracking.registered import (
+from pipeline.registry.registered import (
     DIGEST_TAG,
     VideoModel,
     _load_pyfunc,

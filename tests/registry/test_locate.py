@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
-from pipeline.tracking.locate import find_checkpoint, mlflow_uri, storage_of
+from pipeline.registry.locate import find_checkpoint, mlflow_uri, storage_of
 
 # MLflow uses an option that SQLAlchemy 2.1 has deprecated; Ray Train warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

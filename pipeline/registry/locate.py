@@ -5,6 +5,7 @@ from typing import Literal
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
+from pipeline.eval.load import Recogniser
 from pipeline.tracking.run import client_of
 from pipeline.train.checkpoint import STATE
 from pipeline.train.runs import RECORD
@@ -87,6 +88,11 @@ def _of_run(folder: str, which: Which) -> str:
     if which == "best" and kept:
         chosen = max(kept, key=lambda pair: (pair[1]["score"], pair[1]["step"]))[0]
     return storage.join(folder, os.path.basename(chosen.path.rstrip("/")))
+
+
+def mlflow_of(network: Recogniser) -> str:
+    """Return where the run that trained a network is tracked; empty when there is none, or nobody knows where."""
+    return (network.recipe.tracking.uri or mlflow_uri(storage_of(network.checkpoint))) if network.run_id else ""
 
 
 def storage_of(checkpoint: str) -> str:

@@ -1,0 +1,1 @@
+"""Trained networks by name: where a training's checkpoints are, and models registered from them."""

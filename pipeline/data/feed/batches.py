@@ -6,6 +6,8 @@ state to save or restore: a run that resumes at a step builds the rest of the pl
 
 import contextlib
 import dataclasses
+import functools
+import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
@@ -216,10 +218,22 @@ def _testing(
                 fix="set view.crops=3",
             )
         )
+    _note_enlarging(dataset.root, dataset.manifest.get("short_side", clip.short_side), clip.short_side)
     numbered = views_of(views)
     loader = Loader(root=dataset.root, clip=clip, views=numbered)
     videos = dataset.videos(split, fold)
     return plan_views(videos, len(numbered), batch=batch, rank=rank, world=world), loader
+
+
+@functools.cache
+def _note_enlarging(root: str, stored: int, wanted: int) -> None:
+    """Say once a process that test frames are enlarged: scores are right, and lower than the videos allow."""
+    if wanted > stored:
+        logging.getLogger(__name__).warning(
+            "%s was prepared with a short side of %d, so test frames are enlarged to clip.short_side=%d. Lower "
+            "clip.short_side, or prepare the videos with --short-side %d.",
+            *(root, stored, wanted, wanted),
+        )
 
 
 def _copied(micros: Generator[MicroBatch, None, None]) -> Generator[Batch, None, None]:

@@ -251,6 +251,14 @@ def test_impossible_requests_are_refused_before_anything_is_read(dataset, tmp_pa
     assert sum(len(batch.ids) for batch in ten) == 10 * TEST
 
 
+def test_enlarged_test_frames_are_said_once(dataset, tmp_path, caplog):
+    for stored, times in ((32, 0), (24, 1)):
+        known = replace(dataset, root=str(tmp_path / str(stored)), manifest={"short_side": stored})
+        for _ in range(2):
+            feed.local_test_batches(known, "test", 1, **viewing())
+        assert caplog.text.count(f"with a short side of {stored}, so test frames are enlarged to") == times
+
+
 # --- through Ray Data
 
 

@@ -34,7 +34,7 @@ from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_b
 from pipeline.train.loop import Job, StepHook, train_worker
 from pipeline.train.preflight import Claim
 from pipeline.train.recipe import Recipe
-from pipeline.train.runs import RunRecord, fresh_name, has_record, open_record, tracking_uri, update_record
+from pipeline.train.runs import RunRecord, fresh_name, has_record, open_record, software, tracking_uri, update_record
 from pipeline.train.weights import check_first_weights
 
 COLLECTIVE_TIMEOUT_S = 900
@@ -183,6 +183,7 @@ def _tracked(recipe: Recipe, root: str, record: RunRecord) -> TrackedRun:
 
 def _about(recipe: Recipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Return parameters, JSON artifacts and tags of the MLflow run: all that another run needs to repeat this one."""
+    code = software()
     data = {
         "passport": feed.passport.digest,
         "passport_parts": dict(feed.passport.parts),
@@ -190,9 +191,11 @@ def _about(recipe: Recipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any]
         "validation_videos": feed.validation_videos,
         "classes": list(feed.classes),
         "steps_per_epoch": feed.plan.steps_per_epoch,
+        "software": code,
     }
     plain = to_dict(recipe)
     tags = {"star.run": run, "star.passport": feed.passport.digest}
+    tags |= {f"star.software.{name}": text for name, text in code.items()}
     return flatten(plain), {"recipe.json": plain, "data.json": data}, tags
 
 

@@ -2,10 +2,14 @@
 
 import os
 import re
+import shutil
+import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from pipeline.core import storage
@@ -16,6 +20,9 @@ from pipeline.tracking.run import flatten, read_documents
 from pipeline.train.recipe import Recipe
 
 RECORD = "run.json"
+ABSENT = "absent"
+ROOT = Path(__file__).resolve().parents[2]
+"""Folder of the checkout, or of the copy that a job was given."""
 
 FREE = (
     "data.root",  # the passport says whether it is the same data, wherever it lies
@@ -102,8 +109,43 @@ def recorded(run_id: str, root: str, overrides: Sequence[str]) -> tuple[Recipe, 
     located = override(Recipe(name="repeat"), [text for text in overrides if text.startswith("tracking.uri=")])
     documents = read_documents(tracking_uri(located, storage.absolute(root)), run_id, ("recipe.json", "data.json"))
     data = documents["data.json"]
+    then, now = data.get("software", {}), software()
+    if changed := [f"{key} {then.get(key, ABSENT)} -> {now[key]}" for key in now if then.get(key, ABSENT) != now[key]]:
+        print(f"WARNING the run was made by other software; results may differ: {'; '.join(changed)}", flush=True)
     recipe = override(from_dict(Recipe, documents["recipe.json"]), overrides)
     return recipe, Passport(data["passport"], data["passport_parts"])
+
+
+def software() -> dict[str, str]:
+    """Return what this process runs: versions of the packages that decide, the commit, and whether files were changed.
+
+    What cannot be told is "absent": a package that is not installed, or a copy without git, as a submitted job has.
+    """
+    found = {name: _version(name) for name in ("star-video", "torch", "ray")}
+    top = _git("rev-parse", "--show-toplevel")
+    # Installed somewhere inside another repository, it would be that one's commit.
+    is_ours = top != ABSENT and Path(top).resolve() == ROOT
+    commit = _git("rev-parse", "HEAD") if is_ours else ABSENT
+    status = ABSENT if commit == ABSENT else _git("status", "--porcelain")
+    return found | {"commit": commit, "dirty": status if status == ABSENT else str(bool(status)).lower()}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ABSENT
+
+
+def _git(*arguments: str) -> str:
+    if not (git := shutil.which("git")):
+        return ABSENT
+    command = [git, "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (our own command)
+    except (OSError, subprocess.CalledProcessError):
+        return ABSENT
+    return done.stdout.strip()
 
 
 def tracking_uri(recipe: Recipe, root: str) -> str:

@@ -1,14 +1,19 @@
 """A run is resumed as the run it was, and every difference is named."""
 
 import json
+import subprocess
 
 import pytest
+import torch
+from mlflow import MlflowClient
 
-from pipeline.core.config import override
+from pipeline.core.config import override, to_dict
 from pipeline.core.errors import UserError
 from pipeline.data.store.catalog import Passport
+from pipeline.tracking.run import TrackedRun
+from pipeline.train import runs
 from pipeline.train.recipe import Recipe
-from pipeline.train.runs import fresh_name, open_record, tracking_uri, update_record
+from pipeline.train.runs import fresh_name, open_record, recorded, software, tracking_uri, update_record
 
 DATA = Passport("d1", {"ids": "1", "codec": "2"})
 
@@ -69,3 +74,47 @@ def test_the_record_goes_to_the_recipes_server_then_the_environments_then_sqlite
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://env")
     assert tracking_uri(recipe, "s3://bucket/runs") == "http://env"
     assert tracking_uri(override(recipe, ["tracking.uri=http://own"]), "/runs") == "http://own"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with one commit, as the folder of this project."""
+    monkeypatch.setattr(runs, "ROOT", tmp_path.resolve())
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e"]
+    (tmp_path / "file").write_text("1")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*git, *command], check=True)
+    return tmp_path
+
+
+def test_the_software_is_the_commit_and_the_versions(checkout):
+    found = software()
+    head = (checkout / ".git" / (checkout / ".git" / "HEAD").read_text().split()[1]).read_text().strip()
+    assert (found["commit"], found["dirty"]) == (head, "false")
+    assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    (checkout / "file").write_text("2")
+    assert software()["dirty"] == "true"
+
+
+def test_what_cannot_be_told_is_said_to_be_absent(checkout, monkeypatch):
+    (checkout / "inner").mkdir()
+    monkeypatch.setattr(runs, "ROOT", (checkout / "inner").resolve())  # inside another repository
+    assert (software()["commit"], software()["dirty"]) == ("absent", "absent")
+    monkeypatch.setenv("PATH", "")  # no git
+    assert (software()["commit"], software()["dirty"]) == ("absent", "absent")
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+@pytest.mark.parametrize(("torch_then", "warning"), [(None, ""), ("1.0", "torch 1.0 -> ")])
+def test_a_repetition_by_other_software_is_said(recipe, tmp_path, capsys, torch_then, warning):
+    uri = tracking_uri(recipe, str(tmp_path))
+    then = software() | ({"torch": torch_then} if torch_then else {})
+    data = {"passport": DATA.digest, "passport_parts": dict(DATA.parts), "software": then}
+    tracked = TrackedRun(uri, "e", "r", "key", artifact_root=str(tmp_path / "artifacts"))
+    run_id = tracked.begin({}, {"recipe.json": to_dict(recipe), "data.json": data}, {})
+    assert MlflowClient(uri).get_run(run_id)
+    capsys.readouterr()
+    assert recorded(run_id, str(tmp_path), []) == (recipe, DATA)
+    shown = capsys.readouterr().out
+    assert warning in shown
+    assert ("WARNING" in shown) == bool(warning)

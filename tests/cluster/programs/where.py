@@ -18,13 +18,5 @@ def name(resources):
 nodes = {node["NodeID"]: name(node["Resources"]) for node in ray.nodes()}
 actors = [actor for actor in list_actors(detail=True, limit=1000) if actor.class_name == "RayTrainWorker"]
 tasks = [task for task in list_tasks(detail=True, limit=10_000) if task.node_id and task.type == "NORMAL_TASK"]
-print(
-    json.dumps(
-        {
-            "workers": sorted({nodes[actor.node_id] for actor in actors}),
-            "tasks": sorted({nodes[task.node_id] for task in tasks}),
-            "shards": sorted({nodes[task.node_id] for task in tasks if "shard" in task.name.lower()}),
-            "names": sorted({task.name for task in tasks}),
-        }
-    )
-)
+ran = {name: sorted({nodes[task.node_id] for task in tasks if task.name == name}) for name in {t.name for t in tasks}}
+print(json.dumps({"workers": sorted({nodes[actor.node_id] for actor in actors}), "tasks": ran}))

@@ -64,13 +64,32 @@ def undisturbed(start):
 
 
 def traced(folder, name, rank):
-    """Return {step: ids} of a worker, and its processes; a step that was run again must have seen the same videos."""
-    steps, pids = {}, []
-    for line in Path(folder, f"{name}.trace", f"{rank}.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    """Return {step: ids} of a worker; a step that was run again must have seen the same videos."""
+    steps = {}
+    for row in rows_of(folder, name, rank):
         assert steps.setdefault(row["step"], row["ids"]) == row["ids"]
-        pids += [row["pid"]] if row["pid"] not in pids else []
-    return steps, pids
+    return steps
+
+
+def processes(folder, name, rank):
+    """Return {process: its steps} of a worker, in the order of their starts."""
+    steps = defaultdict(list)
+    for row in rows_of(folder, name, rank):
+        steps[row["pid"]].append(row["step"])
+    return dict(steps)
+
+
+def rows_of(folder, name, rank):
+    return [json.loads(line) for line in Path(folder, f"{name}.trace", f"{rank}.jsonl").read_text().splitlines()]
+
+
+def assert_gone_on_from_step_8(folder, name, world):
+    """Every worker had two processes, and the second began with the step after the last recorded checkpoint."""
+    for rank in range(world):
+        before, after = processes(folder, name, rank).values()
+        # Rank 0 may have been stopped before it noted its last step.
+        assert before in ([*range(9)], [*range(10)])
+        assert after == [8, 9, 10, 11]
 
 
 def assert_same_weights(left, right):
@@ -86,7 +105,7 @@ def assert_same_weights(left, right):
 def assert_every_sample_once_an_epoch(fit, folder, name, world):
     seen = defaultdict(list)
     for rank in range(world):
-        for step, ids in traced(folder, name, rank)[0].items():
+        for step, ids in traced(folder, name, rank).items():
             seen[step // 6] += ids
     assert {epoch: sorted(ids) for epoch, ids in seen.items()} == dict.fromkeys(
         (0, 1), sorted(f"v{i}" for i in range(fit.SAMPLES))
@@ -110,9 +129,9 @@ def test_a_killed_worker_changes_nothing(undisturbed, start, fit, folder):
     killed = start("worker-killed", 2, kill=(1, 9))
     assert_same_weights(undisturbed, killed)
     assert_every_sample_once_an_epoch(fit, folder, "worker-killed", 2)
+    assert_gone_on_from_step_8(folder, "worker-killed", 2)
     for rank in range(2):
-        assert len(traced(folder, "worker-killed", rank)[1]) == 2  # a process before and one after
-        assert traced(folder, "worker-killed", rank)[0] == traced(folder, "undisturbed", rank)[0]
+        assert traced(folder, "worker-killed", rank) == traced(folder, "undisturbed", rank)
     # The curve has every point once, and the same values.
     assert [step for step, _ in curve(killed, "train/loss")] == [2, 4, 6, 8, 10, 12]
     assert curve(killed, "train/loss") == curve(undisturbed, "train/loss")
@@ -124,8 +143,8 @@ def test_a_killed_worker_changes_nothing(undisturbed, start, fit, folder):
 
 def test_one_worker_sees_the_same_global_batches_as_two(undisturbed, start, fit, folder):
     start("alone", 1)
-    alone = traced(folder, "alone", 0)[0]
-    shares = [traced(folder, "undisturbed", rank)[0] for rank in range(2)]
+    alone = traced(folder, "alone", 0)
+    shares = [traced(folder, "undisturbed", rank) for rank in range(2)]
     plan = fit.RandomFeed(fit.recipe_for(1)).plan
     for step in range(STEPS):
         assert alone[step] == shares[0][step] + shares[1][step] == [f"v{i}" for i in plan.step(step).samples]
@@ -165,16 +184,34 @@ def test_a_killed_driver_changes_nothing(undisturbed, fit, folder, short_folder)
     _wait(lambda: all(Path(folder, f"driver-killed.waiting{rank}").exists() for rank in range(2)))
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    workers = [pid for rank in range(2) for pid in traced(folder, "driver-killed", rank)[1]]
+    workers = [pid for rank in range(2) for pid in processes(folder, "driver-killed", rank)]
     _wait(lambda: not any(Path("/proc", str(pid)).exists() for pid in workers))
 
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=True)
     result = json.loads(finished.stdout.split("RESULT ")[1])
     resumed = type("Resumed", (), result)
     assert_same_weights(undisturbed, resumed)
+    assert_gone_on_from_step_8(folder, "driver-killed", 2)
     assert_every_sample_once_an_epoch(fit, folder, "driver-killed", 2)
     assert curve(resumed, "train/loss") == curve(undisturbed, "train/loss")
     assert MlflowClient(resumed.tracking_uri).get_run(resumed.mlflow_run_id).info.status == "FINISHED"
+
+
+@pytest.mark.slow
+def test_a_killed_worker_changes_nothing_with_the_real_feed(cluster, fit, folder, tiny_root):
+    """Prepared videos through Ray Data, two workers; rank 1 dies after step 9 of 12."""
+    recipe = override(
+        fit.recipe_for(2),
+        [f"data.root={tiny_root}", "data.train_split=validation", "train.epochs=6", "compute.data_cpus=2"],
+    )
+    whole, killed = (
+        train(recipe, root=folder, name=name, hooks=(fit.Trace(folder, name, **strike),))
+        for name, strike in (("real", {}), ("real-killed", {"kill": (1, 9)}))
+    )
+    assert_same_weights(whole, killed)
+    for rank in range(2):
+        assert traced(folder, "real-killed", rank) == traced(folder, "real", rank)
+    assert_gone_on_from_step_8(folder, "real-killed", 2)
 
 
 def _wait(condition, seconds=120):

@@ -87,10 +87,10 @@ class Trace:
         with open(trace / f"{rank}.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
         if self.kill == (rank, outcome.step) and self._once("killed"):
-            self._await_a_recorded_checkpoint()
+            self._await_the_last_checkpoint(outcome.step)
             os.kill(os.getpid(), signal.SIGKILL)
         if self.pause == outcome.step and self._once(f"paused{rank}"):
-            self._await_a_recorded_checkpoint()
+            self._await_the_last_checkpoint(outcome.step)
             Path(self.folder, f"{self.run}.waiting{rank}").touch()
             time.sleep(600)
 
@@ -101,9 +101,11 @@ class Trace:
         marker.touch()
         return True
 
-    def _await_a_recorded_checkpoint(self):
+    def _await_the_last_checkpoint(self, step):
+        """Checkpoints come every second step; wait until Ray Train has recorded the last one before this step's end."""
         snapshot = Path(self.folder, self.run, "checkpoint_manager_snapshot.json")
-        while not snapshot.exists():
+        name = f"step-{step // 2 * 2:08d}"
+        while not (snapshot.exists() and f'"{name}"' in snapshot.read_text()):
             time.sleep(0.05)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from jobs.cli import all_recipes
 from pipeline.train import checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,7 @@ def test_a_submitted_job_trains_on_the_running_cluster(tiny_root, environment, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stabn_r50_ssv2", "baseline_r101_ssv2", "stabn_r50_ssv1"])
+@pytest.mark.parametrize("name", sorted(set(all_recipes()) - {"debug", "stabn_demo", "baseline_demo", "oneframe_demo"}))
 def test_a_full_size_recipe_takes_two_real_steps_on_a_cpu(name, tiny_root, environment, tmp_path):
     small = ["compute.gpu=false", "compute.workers=1", "compute.cpus_per_worker=1", "compute.data_cpus=0"]
     small += ["train.global_batch=1", "train.max_steps=2", "compute.threads=2", "init.source=random", "model.classes=3"]

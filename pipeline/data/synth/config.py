@@ -21,8 +21,12 @@ class SynthConfig:
     test: int = 4
     """Videos whose labels are hidden in the metadata (the truth file has them)."""
 
+    label: Literal["motion", "appearance"] = "motion"
+    """What makes the class: what happens, which no single frame shows; or the shape of the main object, which every
+    frame shows while what happens is drawn without looking at the class."""
+
     classes: int = 6
-    """How many of `scene.ACTIONS` are used, from the first."""
+    """How many of `scene.ACTIONS` (label=appearance: of `scene.APPEARANCES`) are used, from the first."""
 
     frames: tuple[int, int] = (8, 48)
     """Shortest and longest video; lengths lean to the short side of the range, as Something-Something's do."""

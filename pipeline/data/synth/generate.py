@@ -82,7 +82,7 @@ def make(out: Path, request: SynthRequest, workers: int = 1) -> bool:
     storage.write_json(str(out / UNFINISHED), arguments)
     for folder in {(out / video.path).parent for video in planned}:
         folder.mkdir(parents=True, exist_ok=True)
-    scenes = [draw_scene(request.config, video.action, (request.seed, video.number)) for video in planned]
+    scenes = [draw_scene(request.config, video.subject, (request.seed, video.number)) for video in planned]
     _make_videos(out, request, planned, workers)
     for fault in faults:
         plant_fault(out, fault, request.seed)
@@ -116,7 +116,7 @@ def read_request(out: Path) -> SynthRequest:
 
 def scene_of(request: SynthRequest, planned: Planned) -> Scene:
     """The scene of one video: what `render_frame` and `optical_flow` need."""
-    return draw_scene(request.config, planned.action, (request.seed, planned.number))
+    return draw_scene(request.config, planned.subject, (request.seed, planned.number))
 
 
 def make_video(out: Path, request: SynthRequest, video: Planned) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.data.synth.config import SynthConfig
-from pipeline.data.synth.scene import Action, used_actions
+from pipeline.data.synth.scene import Subject, used_classes
 
 Layout = Literal["ssv2", "ssv1", "ucf101", "hmdb51", "folder"]
 LAYOUTS: tuple[Layout, ...] = ("ssv2", "ssv1", "ucf101", "hmdb51", "folder")
@@ -33,8 +33,8 @@ class Planned:
     """As the parser of the layout will name it."""
     path: str
     """Below the data set's root: a video file, or a frame folder (ssv1)."""
-    action: int
-    """Index into ACTIONS."""
+    subject: int
+    """Index into `used_classes` of the config."""
     label: int
     """Class index that the official files give."""
     split: tuple[str, ...]
@@ -45,26 +45,26 @@ class Planned:
 
 def class_names(config: SynthConfig, layout: Layout) -> list[str]:
     """Class names in the order of their indices (the sorted one), spelled as the layout spells them."""
-    return sorted(_spell(action, layout) for action in used_actions(config))
+    return sorted(_spell(subject, layout) for subject in used_classes(config))
 
 
 def plan(config: SynthConfig, layout: Layout, seed: int) -> list[Planned]:
     """List the videos of a data set: part after part, classes in turn, so that every part is balanced."""
     names = class_names(config, layout)
-    actions = used_actions(config)
+    subjects = used_classes(config)
     parts = [("train", config.train), ("validation", config.validation), ("test", config.test)]
     if layout in ("ucf101", "hmdb51"):
         parts = [("", config.train + config.validation)]
     slots = [(part, number) for part, count in parts for number in range(count)]
     # Ids tell nothing about part or class, as in the real data set.
     tickets = np.random.default_rng((seed, len(slots))).permutation(len(slots)) + 1
-    per_class = len(slots) // len(actions)
+    per_class = len(slots) // len(subjects)
     planned = []
     for number, (part, turn) in enumerate(slots):
-        action = turn % len(actions)
-        name = _spell(actions[action], layout)
-        id_, path, split = _place(layout, name, turn // len(actions), per_class, part, int(tickets[number]))
-        planned.append(Planned(number, id_, path, action, names.index(name), split, hidden=part == "test"))
+        subject = turn % len(subjects)
+        name = _spell(subjects[subject], layout)
+        id_, path, split = _place(layout, name, turn // len(subjects), per_class, part, int(tickets[number]))
+        planned.append(Planned(number, id_, path, subject, names.index(name), split, hidden=part == "test"))
     return planned
 
 
@@ -75,12 +75,12 @@ def official_files(
     return _WRITERS[layout](config, planned, nouns)
 
 
-def _spell(action: Action, layout: Layout) -> str:
+def _spell(subject: Subject, layout: Layout) -> str:
     if layout == "ucf101":
-        return "".join(word.capitalize() for word in action.text.split())
+        return "".join(word.capitalize() for word in subject.text.split())
     if layout == "hmdb51":
-        return action.text.lower().replace(" ", "_")
-    return action.text
+        return subject.text.lower().replace(" ", "_")
+    return subject.text
 
 
 def _place(
@@ -105,14 +105,14 @@ def _place(
 
 
 def _ssv2_files(config: SynthConfig, planned: Sequence[Planned], nouns: Sequence[str]) -> dict[str, str]:
-    templates = [action.template for action in used_actions(config)]
+    templates = [subject.template for subject in used_classes(config)]
     files: dict[str, object] = {"labels": {name: str(k) for k, name in enumerate(class_names(config, "ssv2"))}}
     for part in ("train", "validation"):
         files[part] = [
             {
                 "id": video.id,
-                "label": _lower_first(templates[video.action].replace("[something]", noun)),
-                "template": templates[video.action],
+                "label": _lower_first(templates[video.subject].replace("[something]", noun)),
+                "template": templates[video.subject],
                 "placeholders": [noun],
             }
             for video, noun in zip(planned, nouns, strict=True)

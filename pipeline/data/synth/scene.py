@@ -1,7 +1,8 @@
 """What happens in a synthetic video, as numbers: the only place where a label changes anything.
 
-A label is an action template; objects, colours, backdrop, size, length, camera shake and distractors are drawn without
-looking at it. No single frame says anything about the label, exactly and by construction:
+A label is an action template (a control, label=appearance, is described at the end); objects, colours, backdrop, size,
+length, camera shake and distractors are drawn without looking at it. No single frame says anything about the label,
+exactly and by construction:
 
 1.  Everything an action can move is a phase on a circle: the object's place (horizontal, vertical; it leaves at one
     edge and comes in at the other), its angle, the camera's pan (which carries objects round their circles, and an
@@ -14,6 +15,9 @@ looking at it. No single frame says anything about the label, exactly and by con
 
 Bounded motions such as covering or growing would break this: an early frame would show where they start. What is left
 is what the codec leaks through the neighbours of a frame; the tests measure that it is nothing a network can use.
+
+With label=appearance the class is the main object's shape and the action is drawn like everything else: then motion
+says nothing about the label, and a single frame everything.
 """
 
 import math
@@ -31,19 +35,25 @@ Moved = Literal["object", "camera", "zoom", "angle", "nothing"]
 
 
 @dataclass(frozen=True)
-class Action:
-    """A class: its template and what it moves in which direction."""
+class Subject:
+    """A class of videos."""
 
     template: str
     """With the replaceable words in brackets, as the official files have it."""
-    moved: Moved
-    direction: tuple[int, int] = (0, 0)
-    """Sign of the motion on the screen, x to the right and y downwards; zoom and angle use the first sign alone."""
 
     @property
     def text(self) -> str:
         """The class as the labels file names it."""
         return self.template.replace("[", "").replace("]", "")
+
+
+@dataclass(frozen=True)
+class Action(Subject):
+    """A class by what it moves in which direction."""
+
+    moved: Moved
+    direction: tuple[int, int] = (0, 0)
+    """Sign of the motion on the screen, x to the right and y downwards; zoom and angle use the first sign alone."""
 
 
 ACTIONS = (
@@ -65,6 +75,8 @@ ACTIONS = (
 """A mirror exchanges left and right, clockwise and counterclockwise; the texts say so, and flips can follow them."""
 
 SHAPES = ("ball", "box", "tile", "star", "cross", "stick")
+APPEARANCES = tuple(Subject(f"Showing a {shape}") for shape in SHAPES)
+"""The classes of label=appearance, the control experiment in which motion says nothing."""
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (215, 40, 40),
     "green": (40, 170, 70),
@@ -100,7 +112,7 @@ class Scene:
     """Everything that is needed to draw a video. V frames; x to the right, y downwards, pixels."""
 
     label: int
-    """Index into ACTIONS."""
+    """Index into `used_classes` of the config."""
     seed: tuple[int, int]
     height: int
     width: int
@@ -130,22 +142,23 @@ class Scene:
         return wrapped
 
 
-def used_actions(config: SynthConfig) -> tuple[Action, ...]:
-    """The actions of a data set, by label.
+def used_classes(config: SynthConfig) -> tuple[Subject, ...]:
+    """The classes of a data set, in the order in which they are drawn.
 
     Raises:
-        UserError: more classes than there are actions.
+        UserError: more classes than there are.
     """
-    if config.classes > len(ACTIONS):
+    known: tuple[Subject, ...] = ACTIONS if config.label == "motion" else APPEARANCES
+    if config.classes > len(known):
         raise UserError(
             problem(
-                "The synthetic data set has not that many classes",
+                f"The synthetic data set has not that many classes with label={config.label}",
                 got=config.classes,
-                allowed=f"2 to {len(ACTIONS)}",
+                allowed=f"2 to {len(known)}",
                 fix="lower classes",
             )
         )
-    return ACTIONS[: config.classes]
+    return known[: config.classes]
 
 
 def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
@@ -153,7 +166,7 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
 
     Args:
         config: the dials.
-        label: index into ACTIONS.
+        label: index into `used_classes(config)`.
         seed: of the data set, and of the video in it.
     """
     rng = np.random.default_rng(seed)
@@ -174,8 +187,11 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
     zoom = rng.random()
     sway_NV2 = _draw_sway(rng, config.distractors, frames, config.sway * short)
 
-    # The label's only effect.
-    action = ACTIONS[label]
+    # The label's only effect. Drawn last, what happens under label=appearance leaves all other draws as they are.
+    if config.label == "motion":
+        action = ACTIONS[label]
+    else:
+        action, shapes[-1] = ACTIONS[int(rng.integers(len(ACTIONS)))], SHAPES[label]
     moved = {kind: progress_V * travel * (action.moved == kind) for kind in ("object", "camera", "zoom", "angle")}
     sign = np.array(action.direction)
     pan_V2 = moved["camera"][:, None] * sign * (width, height)

@@ -10,7 +10,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.feed.flip import flip_map
 from pipeline.data.synth.config import PRESETS, SynthConfig
 from pipeline.data.synth.render import render_frame
-from pipeline.data.synth.scene import ACTIONS, draw_scene, used_actions
+from pipeline.data.synth.scene import ACTIONS, draw_scene, used_classes
 
 CONFIG = PRESETS["demo"]
 STILL = dataclasses.replace(CONFIG, shake=0.0)
@@ -193,4 +193,38 @@ def test_impossible_configs_are_refused():
     with pytest.raises(UserError, match="impossible"):
         SynthConfig(frames=(9, 8))
     with pytest.raises(UserError, match="2 to 13"):
-        used_actions(SynthConfig(classes=14))
+        used_classes(SynthConfig(classes=14))
+
+
+APPEARANCE = dataclasses.replace(CONFIG, label="appearance")
+
+
+def test_with_labels_by_appearance_the_class_is_the_main_object_s_shape():
+    for label, name in enumerate(used_classes(APPEARANCE)):
+        shapes = {draw_scene(APPEARANCE, label, (3, n)).things[-1].shape for n in range(20)}
+        assert {f"Showing a {shape}" for shape in shapes} == {name.text}
+
+
+def test_with_labels_by_appearance_what_happens_ignores_the_class():
+    """The same video of two classes differs in the main object's shape and in nothing else."""
+    one, other = (draw_scene(APPEARANCE, label, (5, 8)) for label in (0, 3))
+    assert one.things[-1].shape != other.things[-1].shape
+    np.testing.assert_array_equal(one.things[-1].centre_V2, other.things[-1].centre_V2)
+    np.testing.assert_array_equal(one.shift_V2, other.shift_V2)
+    np.testing.assert_array_equal(one.zoom_V, other.zoom_V)
+    kinds = {bool(draw_scene(APPEARANCE, 0, (5, n)).active_V.any()) for n in range(80)}
+    assert kinds == {True, False}, "all actions are drawn, holding still too"
+
+
+def test_labels_by_appearance_leave_other_draws_as_they_were():
+    moving, showing = draw_scene(CONFIG, 0, (5, 8)), draw_scene(APPEARANCE, 0, (5, 8))
+    assert (moving.height, moving.width, moving.fps, moving.frames, moving.backdrop) == (
+        *(showing.height, showing.width, showing.fps, showing.frames),
+        showing.backdrop,
+    )
+    assert [thing.colour for thing in moving.things] == [thing.colour for thing in showing.things]
+
+
+def test_more_classes_than_appearances_are_refused():
+    with pytest.raises(UserError, match="label=appearance"):
+        used_classes(dataclasses.replace(APPEARANCE, classes=7))

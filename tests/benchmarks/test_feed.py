@@ -19,7 +19,7 @@ def test_it_prints_rates_ratios_and_shares(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for name in ("originals", "shards", "feed"):
-        assert re.search(rf"^{name}\b.*\d", done.stdout, re.M), done.stdout
+        assert re.search(rf"^  {name}\b.*\d clips/s", done.stdout, re.M), done.stdout
     for share in ("decode", "transform", "copy", "framework"):
         assert share in done.stdout
     assert report.stat().st_size > 0

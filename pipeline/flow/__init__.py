@@ -1,0 +1,1 @@
+"""Optical flow of videos: computed, quantised and stored."""

@@ -1,0 +1,1 @@
+"""Where people say when a video shows what it shows: the store, its HTTP service, sealed batches."""

@@ -30,6 +30,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+PREPARE = "jobs/prepare_data.py"
+"""What writes these shards, for messages."""
 OPEN_SHARDS = 64
 """Readers a process keeps open; a reader is a mapped file (local) or a parsed footer (remote)."""
 
@@ -130,14 +132,34 @@ def read_video(root: str, shard: str, row: int) -> EncodedVideo:
         UserError: the shard is not there or cannot be read.
         IndexError: `row` is outside the shard.
     """
-    reader, lock = _READERS.get(storage.join(root, shard))
+    batch = read_batch(root, shard, row)
+    value = {name: batch.column(name)[0].as_py() for name in ("id", "label", "fps", "height", "width")}
+    return EncodedVideo(**value, jpeg_V=cells(batch, "jpeg"))
+
+
+def read_batch(root: str, shard: str, row: int, job: str = PREPARE) -> Any:
+    """Return one record batch of a shard, through a reader that this process keeps open.
+
+    Args:
+        root: what the shard belongs to, a path or URI.
+        shard: path of the shard below `root`.
+        row: record batch of the shard.
+        job: what wrote the shard, for the message.
+
+    Raises:
+        UserError: the shard is not there or cannot be read.
+        IndexError: `row` is outside the shard.
+    """
+    reader, lock = _READERS.get(storage.join(root, shard), job)
     if not 0 <= row < reader.num_record_batches:
         raise IndexError(f"row {row} of shard {shard}, which has {reader.num_record_batches}")
     with lock:
-        batch = reader.get_batch(row)
-    value = {name: batch.column(name)[0].as_py() for name in ("id", "label", "fps", "height", "width")}
-    jpeg_V = tuple(memoryview(cell.as_buffer()) for cell in batch.column("jpeg")[0].values)
-    return EncodedVideo(**value, jpeg_V=jpeg_V)
+        return reader.get_batch(row)
+
+
+def cells(batch: Any, column: str) -> tuple[memoryview, ...]:
+    """Return the binary cells of a list column of a one-row batch; they are not copied."""
+    return tuple(memoryview(cell.as_buffer()) for cell in batch.column(column)[0].values)
 
 
 class _Readers:
@@ -148,11 +170,11 @@ class _Readers:
         self._lock = threading.Lock()
         self._open: OrderedDict[str, tuple[Any, threading.Lock]] = OrderedDict()
 
-    def get(self, uri: str) -> tuple[Any, threading.Lock]:
+    def get(self, uri: str, job: str = PREPARE) -> tuple[Any, threading.Lock]:
         """Return the open reader of a shard and the lock that serialises its use."""
         with self._lock:
             if uri not in self._open:
-                self._open[uri] = (_open_reader(uri), threading.Lock())
+                self._open[uri] = (_open_reader(uri, job), threading.Lock())
             self._open.move_to_end(uri)
             while len(self._open) > self._limit:
                 # Not closed here: another thread may be reading. The last reference closes it.
@@ -160,7 +182,7 @@ class _Readers:
             return self._open[uri]
 
 
-def _open_reader(uri: str) -> Any:
+def _open_reader(uri: str, job: str) -> Any:
     filesystem, path = storage.resolve(uri)
     try:
         source = pa.memory_map(path) if storage.is_local(uri) else filesystem.open_input_file(path)
@@ -170,8 +192,8 @@ def _open_reader(uri: str) -> Any:
             problem(
                 f"A shard cannot be read ({error})",
                 got=uri,
-                allowed="an Arrow IPC file that jobs/prepare_data.py wrote",
-                fix="run jobs/prepare_data.py again on this data set; it replaces absent shards",
+                allowed=f"an Arrow IPC file that {job} wrote",
+                fix=f"run {job} again on this data set; it replaces absent shards",
             )
         ) from error
 

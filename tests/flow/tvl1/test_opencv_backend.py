@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.flow.tvl1 import TvL1Config, solve
+from pipeline.flow.tvl1.result import TvL1Result
 
 
 def test_defaults_are_opencv_s_own(moving_pairs):
@@ -13,6 +14,7 @@ def test_defaults_are_opencv_s_own(moving_pairs):
     expected_HW2 = cv2.optflow.createOptFlow_DualTVL1().calc(frames0[0], frames1[0], None)
     result = solve(frames0, frames1, backend="opencv")
     np.testing.assert_array_equal(result.flow_NHW2[0], expected_HW2)
+    assert isinstance(result, TvL1Result)
     assert result.iterations_N.tolist() == [-1]
 
 

@@ -1,13 +1,32 @@
-"""Networks in pure torch: no cluster, no tracking. `build_model` makes any of them from its config."""
+"""Networks in pure torch: no cluster, no tracking.
 
+`build_model` makes any single-stream recogniser from its config, `StreamNet` a stream of the two-stream system from its
+own; `TwoStream` joins trained streams for tests.
+"""
+
+from models.attention_net import AttentionNet
 from models.baseline import Baseline
 from models.c3d import c3d
-from models.config import ModelConfig
-from models.outputs import StAbnOutput
+from models.config import ModelConfig, StreamConfig
+from models.outputs import StAbnOutput, StreamOutput, TwoStreamOutput
 from models.resnet3d import resnet3d
 from models.st_abn import StAbn
+from models.stream import StreamNet
+from models.two_stream import TwoStream
 
-__all__ = ["Baseline", "ModelConfig", "StAbn", "StAbnOutput", "build_model"]
+__all__ = [
+    "AttentionNet",
+    "Baseline",
+    "ModelConfig",
+    "StAbn",
+    "StAbnOutput",
+    "StreamConfig",
+    "StreamNet",
+    "StreamOutput",
+    "TwoStream",
+    "TwoStreamOutput",
+    "build_model",
+]
 
 
 def build_model(config: ModelConfig) -> Baseline | StAbn:

@@ -1,4 +1,4 @@
-"""What a network is: one frozen config for every model of the single-stream family."""
+"""What a network is: one frozen config for the single-stream family, one for a stream of the two-stream system."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -65,4 +65,93 @@ class ModelConfig:
             raise ValueError(
                 "The attention stage cannot start as a copy of stage 4 that takes twice its channels. Received: "
                 "att_stage_init=copy_stage4, merge=concat. Fix: set model.att_stage_init=random, or another merge."
+            )
+
+
+INCEPTION_MIN_SIZE = 75
+"""Smallest image that leaves one place at Mixed_7c of Inception-V3."""
+
+INCEPTION_AUX_MIN_SIZE = 299
+"""Smallest image that leaves the 17 x 17 places at Mixed_6e which the auxiliary head's 5x5 convolution needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """One stream of a two-stream network: Inception-V3 on frames or on stacks of flow, with or without a map beside.
+
+    The cross-attention system has `attention_channel=True`. Its baselines differ by configuration alone: Two-Stream
+    (Simonyan and Zisserman 2014) is `attention_channel=False`, TSN (Wang et al. 2016) adds `segments=3` and
+    `partial_bn=True`.
+    """
+
+    stream: Literal["spatial", "temporal"] = "spatial"
+    """spatial: one RGB frame. temporal: a stack of optical flow."""
+
+    classes: int = 101
+    """K, the number of classes."""
+
+    flow_stack: int = 10
+    """m, flows in a stack, each a u and a v channel. The thesis leaves m open; 10 is its baseline's. Ignored by the
+    spatial stream."""
+
+    attention_channel: bool = True
+    """Append the other stream's attention map to the input, as the last channel."""
+
+    segments: int = 1
+    """G, places of a video that one training sample shows; their logits are averaged (TSN's consensus)."""
+
+    size: int = 299
+    """Height and width of the input."""
+
+    width: float = 1.0
+    """Every layer's channels, as a share of the published ones: rounded to a multiple of 8, at least 8."""
+
+    dropout: float = 0.5
+    """Dropout before the last linear layer."""
+
+    aux_head: bool = False
+    """Train the auxiliary classifier of Inception-V3 as well; it needs an input of at least 299."""
+
+    attention_init: Literal["mean", "zero"] = "mean"
+    """First weights of the attention channel when the others come from ImageNet: the mean over RGB, as TSN fills the
+    channels of flow, or zero, so that training starts from the network without attention."""
+
+    partial_bn: bool = False
+    """Keep every batch norm but the first as it is, statistics, scale and shift, as TSN does."""
+
+    @property
+    def image_channels(self) -> int:
+        """Input channels without the attention map: 3, or 2m."""
+        return 3 if self.stream == "spatial" else 2 * self.flow_stack
+
+    @property
+    def in_channels(self) -> int:
+        """Input channels in all."""
+        return self.image_channels + int(self.attention_channel)
+
+    def __post_init__(self) -> None:
+        if self.stream not in ("spatial", "temporal") or self.attention_init not in ("mean", "zero"):
+            raise ValueError(
+                "A stream sees frames or flow, and its attention channel starts in one of two ways. Received: "
+                f"stream={self.stream}, attention_init={self.attention_init}. Allowed: spatial, temporal; mean, zero. "
+                "Fix: choose one of them in the recipe's stream section."
+            )
+        if self.classes < 2 or self.flow_stack < 1 or self.segments < 1:
+            raise ValueError(
+                f"classes, flow_stack and segments must be at least 2, 1, 1. Received: classes={self.classes}, "
+                f"flow_stack={self.flow_stack}, segments={self.segments}. Fix: set them in the recipe's stream section."
+            )
+        if not 0.0 < self.width <= 4.0:
+            raise ValueError(
+                f"width is a share of the published channels. Received: width={self.width}. Allowed: above 0, up to 4. "
+                "Fix: 1.0 is the published network, 0.25 a small one."
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1). Received: dropout={self.dropout}. Fix: 0.5 is the published.")
+        smallest = INCEPTION_AUX_MIN_SIZE if self.aux_head else INCEPTION_MIN_SIZE
+        if self.size < smallest:
+            raise ValueError(
+                f"Inception-V3 has no place left in its last layers. Received: size={self.size}, "
+                f"aux_head={self.aux_head}. Allowed: at least {INCEPTION_MIN_SIZE}, with the auxiliary head at least "
+                f"{INCEPTION_AUX_MIN_SIZE}. Fix: set a larger size, or aux_head=false."
             )

@@ -62,18 +62,34 @@ def read_imagenet2d(depth: int, path: str = "") -> dict[str, Tensor]:
     Raises:
         ValueError: no such network or file, or a file that holds something else.
     """
-    if path.startswith(("http://", "https://")):
-        return _tensors(_downloaded(path, partial(load_state_dict_from_url, path)), path)
-    if path:
-        return _tensors(read_weights(path), path)
-    if depth not in IMAGENET_DEPTHS:
+    if not path and depth not in IMAGENET_DEPTHS:
         raise ValueError(
             f"torchvision has no 2D ResNet of this depth. Received: depth={depth}. Allowed: {IMAGENET_DEPTHS}. "
             "Fix: choose such a model.depth, or init.source=random."
         )
+    return read_torchvision(f"resnet{depth}", path)
+
+
+def read_torchvision(network: str, path: str = "") -> dict[str, Tensor]:
+    """Read the state dict of one of torchvision's classifiers.
+
+    Args:
+        network: torchvision's name for it, used when `path` is empty.
+        path: a file, or an http(s) URL; empty downloads torchvision's IMAGENET1K_V1 weights (and needs torchvision).
+
+    Returns:
+        torchvision's names to CPU tensors.
+
+    Raises:
+        ValueError: no such file, or a file that holds something else.
+    """
+    if path.startswith(("http://", "https://")):
+        return _tensors(_downloaded(path, partial(load_state_dict_from_url, path)), path)
+    if path:
+        return _tensors(read_weights(path), path)
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"]
+    weights = get_model_weights(network)["IMAGENET1K_V1"]
     return _tensors(_downloaded(weights.url, partial(weights.get_state_dict, check_hash=True)), weights.url)
 
 

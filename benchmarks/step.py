@@ -19,7 +19,11 @@ from datetime import UTC, datetime
 import torch
 
 from models import ModelConfig, build_model
-from pipeline.train.step import StepSettings, train_step
+from pipeline.data.config import ClipConfig
+from pipeline.train.clip_task import ClipTask
+from pipeline.train.recipe import Recipe
+from pipeline.train.step import train_step
+from pipeline.train.task import StepSettings
 
 VIDEOS_SSV2 = 168_913
 EPOCHS = 150
@@ -38,13 +42,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class RandomBatch:
-    """Random frames in the shape of the feed's batches; the step reads only these fields."""
+    """Random frames in the shape of the feed's batches; the step and its task read only these fields."""
 
     x_BTHWC: torch.Tensor
     label_B: torch.Tensor
     ids: tuple[str, ...]
     step: int
     epoch: int
+    micro: int
     samples_in_step: int
 
 
@@ -54,10 +59,14 @@ class Runner:
     def __init__(self, variant: Variant, batch: int, size: int, device: torch.device) -> None:
         torch.manual_seed(0)
         self.variant, self.batch, self.device = variant, batch, device
+        clip = ClipConfig(frames=variant.model.frames, size=size, short_side=size)
+        self.task = ClipTask(Recipe(name=variant.name, clip=clip, model=variant.model))
         network = build_model(variant.model).to(device).train()
         if variant.channels_last:
             network = network.to(memory_format=torch.channels_last_3d)
-        self.network = torch.compile(network) if variant.compile else network
+        if variant.compile:
+            network.compile()
+        self.network = network
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
         self.settings = StepSettings(device, variant.precision, variant.channels_last, 1, 20.0, 0, 0, 1)  # type: ignore[arg-type]
         shape = (batch, variant.model.frames, size, size, 3)
@@ -65,6 +74,7 @@ class Runner:
             torch.randint(0, 256, shape, dtype=torch.uint8),
             torch.randint(0, variant.model.classes, (batch,)),
             tuple(map(str, range(batch))),
+            0,
             0,
             0,
             batch,
@@ -81,7 +91,7 @@ class Runner:
         self._wait()
         start = time.perf_counter()
         for _ in range(steps):
-            train_step(self.network, self.optimizer, batches, 0.01, self.settings)  # type: ignore[arg-type]
+            train_step(self.task, self.network, self.optimizer, batches, 0.01, self.settings)
         self._wait()
         return (time.perf_counter() - start) / steps
 

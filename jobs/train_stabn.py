@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.repeat:
         from pipeline.train.runs import recorded  # MLflow takes seconds to import
 
-        recipe, passport = recorded(args.repeat, args.storage, overrides)
+        recipe, passport = recorded(Recipe, args.repeat, args.storage, overrides)
     else:
         recipe = override(find_recipe(args.recipe)(), overrides)
     if args.describe:

@@ -49,9 +49,13 @@ class Snapshot:
     skipped: int = 0
     """Non-finite steps so far."""
     top1: float | None = None
-    """Validation top-1 of exactly these weights, percent; None when they were not validated."""
+    """Validation top-1 of exactly these weights, percent; None when they were not validated or are no classifier."""
     best_top1: float | None = None
     """Best validation top-1 of the run so far."""
+    score: float | None = None
+    """Validation score of exactly these weights, by which checkpoints are ranked; of a clip recipe its top-1."""
+    best_score: float | None = None
+    """Best validation score of the run so far. Absent in older files, whose score was their top-1."""
     points: tuple[dict[str, Any], ...] = ()
     """Points of the training curve since the checkpoint before; logged again after a restart, counted once."""
     rng: str = RNG_RULE

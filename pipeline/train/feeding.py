@@ -3,17 +3,19 @@
 import math
 from collections.abc import Callable, Generator
 from dataclasses import fields
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ViewConfig
-from pipeline.data.feed.batches import Batch, local_test_batches, local_train_batches, test_batches, train_batches
+from pipeline.data.feed.batches import local_test_batches, local_train_batches, test_batches, train_batches
+from pipeline.data.feed.microbatch import clip_bytes
 from pipeline.data.feed.plan import Plan
 from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.data.store.prepared import PreparedDataset
-from pipeline.train.recipe import Recipe
+from pipeline.train.recipe import Recipe, RunRecipe
+from pipeline.train.task import StepBatch
 
-Batches = Generator[Batch, None, None]
+Batches = Generator[StepBatch, None, None]
 
 
 class TrainingFeed(Protocol):
@@ -25,6 +27,8 @@ class TrainingFeed(Protocol):
     """Identity of the data; a run is resumed on the same data only."""
     validation_videos: int
     """Videos of the validation split."""
+    sample_bytes: int
+    """Size of the arrays of one sample; the preflight counts what waits in the object store."""
 
     def train(self, start_step: int, rank: int, world: int) -> Batches:
         """Yield this worker's micro-batches of all steps from `start_step` on."""
@@ -35,8 +39,8 @@ class TrainingFeed(Protocol):
         ...
 
 
-OpenFeed = Callable[[Recipe], TrainingFeed]
-"""Opens the feed of a recipe; called once in the driver and once in every worker."""
+OpenFeed = Callable[[Any], TrainingFeed]
+"""Opens the feed of a recipe; called once in the driver and once in every worker, to which it travels by pickling."""
 
 
 def refuse_other_data(what: str, passport: Passport, plan: Plan, *, of_run: tuple[Passport, Plan]) -> None:
@@ -69,8 +73,25 @@ def refuse_other_data(what: str, passport: Passport, plan: Plan, *, of_run: tupl
         )
 
 
-def micro_batch(recipe: Recipe) -> int:
-    """Return the largest number of clips that a worker holds on its device at a time."""
+def check_classes(configured: int, classes: tuple[str, ...]) -> None:
+    """Refuse a network of another number of classes than the data.
+
+    Raises:
+        UserError: names both.
+    """
+    if len(classes) != configured:
+        raise UserError(
+            problem(
+                "The network has another number of classes than the data",
+                got=f"model.classes={configured}",
+                allowed=f"the {len(classes)} classes of the prepared data set",
+                fix=f"set model.classes={len(classes)}",
+            )
+        )
+
+
+def micro_batch(recipe: RunRecipe) -> int:
+    """Return the largest number of samples that a worker holds on its device at a time."""
     return math.ceil(recipe.train.global_batch / (recipe.compute.workers * recipe.train.accumulate))
 
 
@@ -81,16 +102,18 @@ class PreparedFeed:
         recipe: names the data set, its splits, the clips and the batch.
 
     Raises:
-        UserError: there is no such data set or split.
+        UserError: there is no such data set or split, or it has another number of classes than the network.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._dataset = PreparedDataset.open(recipe.data.root)
         videos = self._dataset.videos(recipe.data.train_split, recipe.data.fold)
+        check_classes(recipe.model.classes, self._dataset.classes)
         self.plan = Plan(recipe.train.seed, len(videos), recipe.train.global_batch, recipe.train.epochs)
         self.classes = self._dataset.classes
         self.passport = self._dataset.identity
+        self.sample_bytes = clip_bytes(recipe.clip)
         self.validation_videos = len(self._dataset.videos(recipe.data.test_split, recipe.data.fold))
 
     def train(self, start_step: int, rank: int, world: int) -> Batches:

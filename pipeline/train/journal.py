@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from pipeline.train.step import StepOutcome, StepSettings
+from pipeline.train.step import StepOutcome
+from pipeline.train.task import TOTAL, StepSettings
 
 PRINT_SECONDS = 20.0
 """Least time between two lines inside an epoch."""
@@ -22,11 +23,10 @@ SLOW_FEED = 0.2
 class Totals:
     """Sums over an interval of steps and over all workers."""
 
-    perception: float = 0.0
-    """L_per summed over the clips of the applied steps."""
-    attention: float = 0.0
-    clips: int = 0
-    """Clips of the applied steps."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """Losses of the applied steps by name, each step's value times its samples."""
+    samples: int = 0
+    """Samples of the applied steps."""
     steps: int = 0
     wait_s: float = 0.0
     """Time spent waiting for data, mean of the workers."""
@@ -34,10 +34,10 @@ class Totals:
     """Time of the steps, waiting included, mean of the workers."""
 
     def __add__(self, other: Totals) -> Totals:
+        names = {**self.losses, **other.losses}
         return Totals(
-            self.perception + other.perception,
-            self.attention + other.attention,
-            self.clips + other.clips,
+            {name: self.losses.get(name, 0.0) + other.losses.get(name, 0.0) for name in names},
+            self.samples + other.samples,
             self.steps + other.steps,
             self.wait_s + other.wait_s,
             self.seconds + other.seconds,
@@ -50,13 +50,13 @@ class Totals:
         metrics = {
             "train/step_s": self.seconds / self.steps,
             "train/data_wait": self.wait_s / self.seconds if self.seconds else 0.0,
-            "train/clips_per_s": self.clips / self.seconds if self.seconds else 0.0,
+            "train/clips_per_s": self.samples / self.seconds if self.seconds else 0.0,
         }
-        if self.clips:
-            metrics["train/loss"] = (self.perception + self.attention) / self.clips
-            metrics["train/loss_perception"] = self.perception / self.clips
-            metrics["train/loss_attention"] = self.attention / self.clips
-        return metrics
+        return metrics | {_logged(name): value / self.samples for name, value in self.losses.items()}
+
+
+def _logged(loss: str) -> str:
+    return "train/loss" if loss == TOTAL else f"train/loss_{loss}"
 
 
 class Journal:
@@ -94,14 +94,19 @@ class Journal:
             return
         applied = [outcome for outcome, _, _ in self._open if outcome.applied]
         # A skipped step counts with its time alone: its losses are not finite.
-        losses_2 = sum((outcome.loss_sums_2 for outcome in applied), torch.zeros(2, device=self._settings.device))
+        names = list(applied[0].losses) if applied else []
         times_2 = torch.tensor([[wait, seconds] for _, seconds, wait in self._open], dtype=torch.float64).sum(0)
-        sums_4 = torch.cat([losses_2.double(), times_2.to(self._settings.device) / self._settings.world])
+        sums_L = times_2.to(self._settings.device) / self._settings.world
+        if applied:
+            losses_SL = torch.stack([torch.stack([outcome.losses[name] for name in names]) for outcome in applied])
+            samples_S1 = torch.tensor([[outcome.samples] for outcome in applied], device=self._settings.device)
+            sums_L = torch.cat([sums_L, (losses_SL.double() * samples_S1).sum(0)])
         if self._settings.world > 1:
-            dist.all_reduce(sums_4)
-        perception, attention, wait_s, seconds = sums_4.tolist()
-        clips = sum(outcome.clips for outcome in applied)
-        self._interval = Totals(perception, attention, clips, len(self._open), wait_s, seconds)
+            dist.all_reduce(sums_L)
+        wait_s, seconds, *losses = sums_L.tolist()
+        samples = sum(outcome.samples for outcome in applied)
+        by_name = dict(zip(names, losses, strict=True))
+        self._interval = Totals(by_name, samples, len(self._open), wait_s, seconds)
         self._epoch += self._interval
         self._open = []
         state = {"epoch": done / self._steps_per_epoch, "train/lr": self._lr, "train/grad_norm": self._grad_norm}
@@ -139,8 +144,8 @@ class Journal:
         parts = [f"epoch {-(-done // self._steps_per_epoch)}/{epochs}", f"step {done}/{self._steps}"]
         m = totals.metrics()
         if "train/loss" in m:
-            both = f" ({m['train/loss_perception']:.3f} + {m['train/loss_attention']:.3f})"
-            parts.append(f"loss {m['train/loss']:.3f}" + (both if totals.attention else ""))
+            named = [f"{name} {m[_logged(name)]:.3f}" for name in totals.losses if name != TOTAL]
+            parts.append(f"loss {m['train/loss']:.3f}" + (f" ({', '.join(named)})" if len(named) > 1 else ""))
         if m:
             parts += [f"lr {self._lr:.2g}", f"grad {self._grad_norm:.2f}", f"{m['train/clips_per_s']:.1f} clips/s"]
             slow = " (slow feed: raise compute.data_cpus)" if m["train/data_wait"] > SLOW_FEED else ""

@@ -20,7 +20,6 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from models import build_model
 from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
@@ -30,12 +29,14 @@ from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import TrackedRun, flatten
 from pipeline.train import preflight
 from pipeline.train.callbacks import Tracking
+from pipeline.train.clip_task import ClipTask
 from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_batch
 from pipeline.train.loop import Job, StepHook, train_worker
+from pipeline.train.optim import STATES
 from pipeline.train.preflight import Claim
-from pipeline.train.recipe import Recipe
+from pipeline.train.recipe import RunRecipe
 from pipeline.train.runs import RunRecord, fresh_name, has_record, open_record, software, tracking_uri, update_record
-from pipeline.train.weights import check_first_weights
+from pipeline.train.task import OpenTask, Task
 
 COLLECTIVE_TIMEOUT_S = 900
 """Longest time that workers wait for each other; rank 0 may be uploading a checkpoint of several GiB."""
@@ -52,20 +53,23 @@ class Trained:
     """Optimiser steps done in all."""
     skipped: int
     """Of these, not finite and skipped."""
+    best_score: float | None
+    """Best validation score, by which checkpoints are ranked; None when nothing was validated."""
     best_top1: float | None
-    """Best validation top-1, percent; None when nothing was validated."""
+    """Best validation top-1, percent; None when nothing was validated, and of tasks that do not classify."""
     best_checkpoint: str
-    """Path or URI of the checkpoint with the best validation top-1, else of the last; empty when there is none."""
+    """Path or URI of the checkpoint with the best validation score, else of the last; empty when there is none."""
     last_checkpoint: str
     mlflow_run_id: str
     tracking_uri: str
 
 
 def train(
-    recipe: Recipe,
+    recipe: RunRecipe,
     *,
     root: str,
     open_feed: OpenFeed = PreparedFeed,
+    open_task: OpenTask = ClipTask,
     name: str = "",
     same_data_as: Passport | None = None,
     hooks: tuple[StepHook, ...] = (),
@@ -77,6 +81,7 @@ def train(
         recipe: what to train.
         root: run storage, a path or URI that every node can write; the run gets the folder `name` in it.
         open_feed: opens the data; called here and in every worker.
+        open_task: makes what is trained, likewise; both get the recipe, and fit its type.
         name: of the run; empty for a new one. A run that exists goes on from its last checkpoint.
         same_data_as: refuse any other data, for a run that is repeated.
         hooks: called in every worker after each step.
@@ -87,14 +92,15 @@ def train(
             not finite; or the workers failed more often than the recipe allows.
     """
     root, name = storage.absolute(root), name or fresh_name(recipe)
-    feed = open_feed(recipe)
-    _check_recipe(recipe, feed, same_data_as)
+    feed, task = open_feed(recipe), open_task(recipe)
+    _check_data(recipe, feed, same_data_as)
     if not has_record(root, name):  # a run that exists has weights of its own
-        check_first_weights(recipe)
-    claims = claims_of(recipe)
+        task.check_first_weights()
+    weights = model_bytes(task)
+    claims = claims_of(recipe, weights=weights, sample_bytes=feed.sample_bytes)
     connect(sum(claim.count * claim.cpus for claim in claims))
     preflight.enforce(claims)
-    _check_disk(recipe, root)
+    _check_disk(recipe, root, weights)
     record, resumed = open_record(root, name, recipe, feed.passport)
     print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
     tracked = _tracked(recipe, root, record)
@@ -105,6 +111,7 @@ def train(
     job = Job(
         recipe=recipe,
         open_feed=open_feed,
+        open_task=open_task,
         passport=feed.passport,
         plan=feed.plan,
         mlflow_run_id=record.mlflow_run_id,
@@ -118,8 +125,14 @@ def train(
     return _trained(result, root, name, run_id or record.mlflow_run_id, tracked.uri)
 
 
-def claims_of(recipe: Recipe) -> list[Claim]:
-    """Return what a run of the recipe holds at the same time."""
+def claims_of(recipe: RunRecipe, *, weights: int, sample_bytes: int) -> list[Claim]:
+    """Return what a run of the recipe holds at the same time.
+
+    Args:
+        recipe: the recipe.
+        weights: size of the network's weights and statistics, bytes.
+        sample_bytes: size of the arrays of one sample of the feed.
+    """
     compute = recipe.compute
     share = Share(compute.data_cpus / compute.workers, compute.prefetch) if compute.data_cpus else None
     workers = Claim(
@@ -128,60 +141,50 @@ def claims_of(recipe: Recipe) -> list[Claim]:
         cpus=compute.cpus_per_worker,
         gpus=float(compute.gpu),
         resource=compute.worker_resource,
-        # Weights, gradients, momentum and the copy that a checkpoint makes; activations are not known beforehand.
-        memory=0 if compute.gpu else 4 * model_bytes(recipe),
-        store=_store_bytes(recipe, share) if share else 0,
+        # Weights, gradients, the copy that a checkpoint makes, momentum; activations are not known beforehand.
+        memory=0 if compute.gpu else (3 + STATES[recipe.optim.name]) * weights,
+        store=_store_samples(recipe, share) * sample_bytes if share else 0,
     )
     if share is None:
         return [workers]
     return [workers, Claim(what="feed tasks", count=compute.workers * share.tasks, cpus=share.task_cpus)]
 
 
-def _store_bytes(recipe: Recipe, share: Share) -> int:
-    """Return what a worker's feed keeps in the object store: batches held ready and those that tasks are making."""
-    clip_bytes = recipe.clip.frames * recipe.clip.size**2 * 3
+def _store_samples(recipe: RunRecipe, share: Share) -> int:
+    """Return how many samples a worker's feed keeps in the object store: held ready, and being made by tasks."""
     held = share.prefetch * micro_batch(recipe) + share.tasks * max(TASK_CLIPS, micro_batch(recipe))
-    return 2 * held * clip_bytes  # the training's and, for a while, the validation's
+    return 2 * held  # the training's and, for a while, the validation's
 
 
-def model_bytes(recipe: Recipe) -> int:
+def model_bytes(task: Task) -> int:
     """Return the size of the network's weights and statistics, bytes; nothing is allocated."""
     with torch.device("meta"):
-        return sum(t.numel() * t.element_size() for t in build_model(recipe.model).state_dict().values())
+        return sum(t.numel() * t.element_size() for t in task.build().state_dict().values())
 
 
-def _check_recipe(recipe: Recipe, feed: TrainingFeed, same_data_as: Passport | None) -> None:
+def _check_data(recipe: RunRecipe, feed: TrainingFeed, same_data_as: Passport | None) -> None:
     if same_data_as and (changed := compare_passports(same_data_as, feed.passport)):
         fix = "give the data set of the first run with --data, or train the recipe by its name"
         allowed = "the data set that the repeated run was trained on"
         raise UserError(problem("The data is not the same", got="; ".join(changed), allowed=allowed, fix=fix))
-    if len(feed.classes) != recipe.model.classes:
-        raise UserError(
-            problem(
-                "The network has another number of classes than the data",
-                got=f"model.classes={recipe.model.classes}",
-                allowed=f"the {len(feed.classes)} classes of the prepared data set",
-                fix=f"set model.classes={len(feed.classes)}",
-            )
-        )
     feed.plan.check_pieces(recipe.compute.workers, recipe.train.accumulate)
 
 
-def _check_disk(recipe: Recipe, root: str) -> None:
+def _check_disk(recipe: RunRecipe, root: str, weights: int) -> None:
     if storage.is_local(root):
         os.makedirs(root, exist_ok=True)
-        # Weights, statistics and one momentum value for each weight.
-        preflight.check_disk(root, 2 * model_bytes(recipe), recipe.train.keep)
+        # Weights, statistics and what the optimiser keeps for each weight.
+        preflight.check_disk(root, (1 + STATES[recipe.optim.name]) * weights, recipe.train.keep)
 
 
-def _tracked(recipe: Recipe, root: str, record: RunRecord) -> TrackedRun:
+def _tracked(recipe: RunRecipe, root: str, record: RunRecord) -> TrackedRun:
     uri = tracking_uri(recipe, root)
     # A server knows where artifacts go; beside an SQLite file they would go below the driver's working directory.
     artifacts = "" if uri.startswith(("http://", "https://", "databricks")) else storage.join(root, "mlflow-artifacts")
     return TrackedRun(uri, recipe.tracking.experiment, record.name, record.key, artifact_root=artifacts)
 
 
-def _about(recipe: Recipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+def _about(recipe: RunRecipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Return parameters, JSON artifacts and tags of the MLflow run: all that another run needs to repeat this one."""
     code = software()
     data = {
@@ -287,6 +290,7 @@ def _trained(result: Any, root: str, name: str, run_id: str, uri: str) -> Traine
         name=name,
         steps=outcome["steps"],
         skipped=outcome["skipped"],
+        best_score=outcome["best_score"],
         best_top1=outcome["best_top1"],
         best_checkpoint=_folder(run, best[0]) if best else "",
         last_checkpoint=_folder(run, result.checkpoint) if result.checkpoint else "",

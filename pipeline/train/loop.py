@@ -23,10 +23,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models import build_model
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError
-from pipeline.data.feed.batches import Batch
 from pipeline.data.feed.plan import Plan
 from pipeline.data.store.catalog import Passport
 from pipeline.train import checkpoint
@@ -35,10 +33,13 @@ from pipeline.train.device import configure_torch
 from pipeline.train.feeding import Batches, OpenFeed, TrainingFeed, refuse_other_data
 from pipeline.train.journal import Journal
 from pipeline.train.optim import Schedule, build_optimizer
-from pipeline.train.recipe import Recipe
-from pipeline.train.step import StepOutcome, StepSettings, train_step
-from pipeline.train.validate import Validation, validate
-from pipeline.train.weights import first_weights
+from pipeline.train.recipe import RunRecipe
+from pipeline.train.step import StepOutcome, train_step
+from pipeline.train.task import OpenTask, StepBatch, StepSettings, Task, Validation
+from pipeline.train.validate import validate
+
+NOT_VALIDATED = -1e300
+"""Score of a checkpoint whose weights were not validated: it is the first to go. JSON knows no infinity."""
 
 StepHook = Callable[[StepOutcome, int], None]
 """Called in every worker after each step with its outcome and the worker's rank."""
@@ -48,8 +49,9 @@ StepHook = Callable[[StepOutcome, int], None]
 class Job:
     """What the driver hands to every worker."""
 
-    recipe: Recipe
+    recipe: RunRecipe
     open_feed: OpenFeed
+    open_task: OpenTask
     passport: Passport
     """Identity of the data as the driver found it; a worker that finds other data refuses to train on it."""
     plan: Plan
@@ -65,6 +67,7 @@ class Worker:
 
     job: Job
     feed: TrainingFeed
+    task: Task
     settings: StepSettings
     schedule: Schedule
     module: nn.Module
@@ -82,6 +85,7 @@ class Worker:
     """Optimiser steps done."""
     skipped: int = 0
     """Of these, the non-finite ones."""
+    best_score: float | None = None
     best_top1: float | None = None
     failure: str = ""
     """Why the run stops early; the same on all workers."""
@@ -94,13 +98,13 @@ def train_worker(config: dict[str, Job]) -> dict[str, Any]:
         config: {"job": the job}.
 
     Returns:
-        Steps done, non-finite steps, best validation top-1 (percent or None), a failure in words or "", and why the
-        set-up was refused or "": returned and not raised, since Ray Train would only try again.
+        Steps done, non-finite steps, best validation score and top-1 (percent) or None, a failure in words or "", and
+        why the set-up was refused or "": returned and not raised, since Ray Train would only try again.
     """
     job = config["job"]
     ready = _prepare(job)
     if refused := _first_refusal(ready):
-        return {"steps": 0, "skipped": 0, "best_top1": None, "failure": "", "refused": refused}
+        return {"refused": refused}
     assert isinstance(ready, Ready)
     worker = set_up(job, ready)
     with contextlib.closing(worker.batches):
@@ -111,6 +115,7 @@ def train_worker(config: dict[str, Job]) -> dict[str, Any]:
     return {
         "steps": worker.done,
         "skipped": worker.skipped,
+        "best_score": worker.best_score,
         "best_top1": worker.best_top1,
         "failure": worker.failure,
         "refused": "",
@@ -123,6 +128,7 @@ class Ready:
 
     settings: StepSettings
     feed: TrainingFeed
+    task: Task
     restored: Snapshot | None
     module: nn.Module
     """The bare network with the weights of the last checkpoint or the first weights, on the CPU."""
@@ -157,14 +163,15 @@ def _prepare(job: Job) -> Ready | UserError:
             passport = Passport(restored.passport, restored.passport_parts)
             refuse_other_data(f"The checkpoint at step {restored.step}", passport, Plan(**restored.plan), of_run=of_run)
         torch.manual_seed(recipe.train.seed)
-        module = build_model(recipe.model)
+        task = job.open_task(recipe)
+        module = task.build()
         if restored:
             module.load_state_dict(restored.model)
         else:
-            first_weights(module, recipe.init, log=settings.rank == 0)
+            task.first_weights(module, log=settings.rank == 0)
     except UserError as error:
         return error
-    return Ready(settings=settings, feed=feed, restored=restored, module=module)
+    return Ready(settings=settings, feed=feed, task=task, restored=restored, module=module)
 
 
 def _first_refusal(ready: Ready | UserError) -> str:
@@ -181,11 +188,12 @@ def set_up(job: Job, ready: Ready) -> Worker:
     """Build a worker at the position of the last checkpoint, together with the others."""
     recipe, settings, feed, restored = job.recipe, ready.settings, ready.feed, ready.restored
     plan = feed.plan
-    network, optimizer = _network(recipe, settings, ready.module, restored)
+    network, optimizer = _network(job, ready)
     done, limit = restored.step if restored else 0, recipe.train.max_steps
     worker = Worker(
         job=job,
         feed=feed,
+        task=ready.task,
         settings=settings,
         schedule=Schedule(recipe.optim, recipe.train.global_batch, plan.steps_per_epoch, recipe.train.epochs),
         module=ready.module,
@@ -199,26 +207,40 @@ def set_up(job: Job, ready: Ready) -> Worker:
     )
     if restored:
         worker.skipped, worker.best_top1 = restored.skipped, restored.best_top1
+        worker.best_score = restored.best_top1 if restored.best_score is None else restored.best_score
         worker.journal.restore(restored.points)
         if settings.rank == 0:
             print(f"going on from the checkpoint at step {done} ({restored.reason})", flush=True)
     return worker
 
 
-def _network(
-    recipe: Recipe, settings: StepSettings, module: nn.Module, restored: Snapshot | None
-) -> tuple[nn.Module, torch.optim.Optimizer]:
+def _network(job: Job, ready: Ready) -> tuple[nn.Module, torch.optim.Optimizer]:
     """Move the bare network to the device; return the network as a step calls it, and its optimiser."""
-    memory_format = torch.channels_last_3d if recipe.train.channels_last else torch.contiguous_format
-    module.to(settings.device, memory_format=memory_format).train()  # type: ignore[call-overload]
+    recipe, settings, task, module = job.recipe, ready.settings, ready.task, ready.module
+    module.to(settings.device, memory_format=task.memory_format)  # type: ignore[call-overload]
+    task.train_mode(module)
+    trained = freeze(task, module)
     if recipe.train.compile:
         module.compile()  # in place, so the names in checkpoints stay
     # Rank 0's parameters and buffers go to all now; before each step, its batch norm statistics do again.
     network = DistributedDataParallel(module) if settings.world > 1 else module
-    optimizer = build_optimizer(network.parameters(), recipe.optim)
-    if restored:
-        optimizer.load_state_dict(restored.optimizer)
+    optimizer = build_optimizer(trained, recipe.optim)
+    if ready.restored:
+        optimizer.load_state_dict(ready.restored.optimizer)
     return network, optimizer
+
+
+def freeze(task: Task, module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that the task trains; all others need no gradient from now on, and get none.
+
+    Before the network goes into DistributedDataParallel, which waits for the gradient of every parameter that needs
+    one.
+    """
+    trained = list(task.parameters(module))
+    kept = {id(parameter) for parameter in trained}
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in kept)
+    return trained
 
 
 def run_epoch(worker: Worker) -> None:
@@ -228,7 +250,7 @@ def run_epoch(worker: Worker) -> None:
     while worker.done < end and not worker.failure:
         lr = worker.schedule.lr(worker.done)
         started_s = time.perf_counter()
-        outcome = train_step(worker.network, worker.optimizer, worker.batches, lr, worker.settings)
+        outcome = train_step(worker.task, worker.network, worker.optimizer, worker.batches, lr, worker.settings)
         seconds = time.perf_counter() - started_s
         if outcome.step != worker.done:
             raise RuntimeError(f"the feed is at step {outcome.step} and the loop at step {worker.done}")
@@ -259,17 +281,21 @@ def _finish_epoch(worker: Worker) -> None:
     if worker.settings.rank == 0:
         line = worker.journal.line(worker.done, end_of_epoch=True)
         if result:
-            line += f"  top-1 {result.top1:.2f}  top-5 {result.top5:.2f}  best {worker.best_top1:.2f}"
+            line += f"  {result.words()}  best {worker.best_score:.2f}"
         print(line, flush=True)
-    _save(worker, "limit" if rest else "epoch", top1=result.top1 if result else None)
+    _save(worker, "limit" if rest else "epoch", result)
 
 
 def _validate(worker: Worker) -> Validation:
     settings = worker.settings
     with contextlib.closing(worker.feed.validation(settings.rank, settings.world)) as batches:
-        result = validate(worker.module, batches, worker.feed.validation_videos, settings)
-    worker.best_top1 = max(result.top1, worker.best_top1 or 0.0)
-    worker.journal.note(worker.done, result.metrics() | {"val/best_top1": worker.best_top1})
+        result = validate(worker.task, worker.module, batches, worker.feed.validation_videos, settings)
+    worker.best_score = max(result.score, NOT_VALIDATED if worker.best_score is None else worker.best_score)
+    metrics = {f"val/{name}": value for name, value in result.metrics.items()}
+    if result.top1 is not None:
+        worker.best_top1 = max(result.top1, worker.best_top1 or 0.0)
+        metrics["val/best_top1"] = worker.best_top1
+    worker.journal.note(worker.done, metrics)
     return result
 
 
@@ -307,7 +333,7 @@ def _agree(worker: Worker) -> None:
         _save(worker, "clock" if action is Action.CHECKPOINT_CLOCK else "preemption")
 
 
-def _save(worker: Worker, reason: str, top1: float | None = None) -> None:
+def _save(worker: Worker, reason: str, result: Validation | None = None) -> None:
     """Checkpoint; rank 0 writes, all report. Ray Train uploads the folder and then records it, which makes it count."""
     journal = worker.journal
     if worker.settings.rank == 0:
@@ -315,11 +341,10 @@ def _save(worker: Worker, reason: str, top1: float | None = None) -> None:
             "step": worker.done,
             "points": journal.unsent(),
             "final": worker.done == worker.last_step,
-            # Ranks the checkpoints to keep; one whose weights were not validated goes first.
-            "score": -1.0 if top1 is None else top1,
+            "score": result.score if result else NOT_VALIDATED,  # ranks the checkpoints to keep
         }
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint.write(folder, _snapshot(worker, reason, top1))
+            checkpoint.write(folder, _snapshot(worker, reason, result))
             saved = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics, checkpoint=saved, checkpoint_dir_name=f"step-{worker.done:08d}")
     else:
@@ -328,7 +353,7 @@ def _save(worker: Worker, reason: str, top1: float | None = None) -> None:
     worker.policy.reported(checkpoint=True)
 
 
-def _snapshot(worker: Worker, reason: str, top1: float | None) -> Snapshot:
+def _snapshot(worker: Worker, reason: str, result: Validation | None) -> Snapshot:
     return Snapshot(
         step=worker.done,
         reason=reason,
@@ -341,8 +366,10 @@ def _snapshot(worker: Worker, reason: str, top1: float | None) -> Snapshot:
         classes=worker.feed.classes,
         mlflow_run_id=worker.job.mlflow_run_id,
         skipped=worker.skipped,
-        top1=top1,
+        top1=result.top1 if result else None,
         best_top1=worker.best_top1,
+        score=result.score if result else None,
+        best_score=worker.best_score,
         points=tuple(worker.journal.points),
     )
 
@@ -355,14 +382,14 @@ def _last_checkpoint() -> Snapshot | None:
         return checkpoint.read(folder)
 
 
-class WaitingIterator(Iterator[Batch]):
+class WaitingIterator(Iterator[StepBatch]):
     """The feed's micro-batches, with the time spent waiting for them."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
         self._wait_s = 0.0
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> StepBatch:
         started_s = time.perf_counter()
         batch = next(self._batches)
         self._wait_s += time.perf_counter() - started_s

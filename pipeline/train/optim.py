@@ -1,4 +1,4 @@
-"""SGD as published (S0 section 4.1) and its schedule as a pure function of the step."""
+"""The optimisers, SGD as published (S0 section 4.1), and the schedule as a pure function of the step."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class Schedule:
 
     config: OptimConfig
     global_batch: int
-    """Clips of one optimiser step."""
+    """Samples of one optimiser step."""
     steps_per_epoch: int
     epochs: int
 
@@ -41,11 +41,20 @@ class Schedule:
         return self.peak * self.config.gamma**passed
 
 
-def build_optimizer(parameters: Iterable[torch.nn.Parameter], config: OptimConfig) -> torch.optim.SGD:
-    """Return SGD over `parameters`; one group, so weight decay acts on batch norm and biases too, as published."""
+STATES = {"sgd": 1, "adam": 2}
+"""Values that an optimiser keeps for each weight, and a checkpoint with it."""
+
+
+def build_optimizer(parameters: Iterable[torch.nn.Parameter], config: OptimConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of `parameters`; one group, so weight decay acts on batch norm and biases too, as published.
+
+    Every step sets the learning rate from the schedule.
+    """
+    if config.name == "adam":
+        return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(
         parameters,
-        lr=config.lr,  # every step sets it from the schedule
+        lr=config.lr,
         momentum=config.momentum,
         nesterov=config.nesterov and config.momentum > 0,  # torch refuses nesterov without momentum
         weight_decay=config.weight_decay,

@@ -41,10 +41,13 @@ class InitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """SGD and its schedule. S0 section 4.1."""
+    """The optimiser and its schedule; SGD as of S0 section 4.1."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    """adam: with torch's own betas (0.9, 0.999) and epsilon 1e-8; `momentum` and `nesterov` are SGD's."""
 
     lr: float = 0.01
-    """Learning rate at `reference_batch` clips a step."""
+    """Learning rate at `reference_batch` samples a step."""
 
     reference_batch: int = 64
     """The linear scaling rule: effective lr = lr * global batch / reference_batch. 0 switches scaling off."""
@@ -76,7 +79,7 @@ class TrainConfig:
 
     epochs: int = 150
     global_batch: int = 64
-    """Clips of one optimiser step, over all workers and accumulation steps."""
+    """Samples (clips) of one optimiser step, over all workers and accumulation steps."""
 
     accumulate: int = 1
     """Micro-batches a worker adds up before a step."""
@@ -84,7 +87,7 @@ class TrainConfig:
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
-    """channels_last_3d memory format."""
+    """Channels-last memory format, of three or two dimensions as the network has."""
 
     compile: bool = False
     """torch.compile the network."""
@@ -99,7 +102,7 @@ class TrainConfig:
     """Steps between the moments at which the ranks agree on a checkpoint (clock of rank 0, preemption notice)."""
 
     keep: int = 2
-    """Checkpoints kept besides the latest, by validation top-1."""
+    """Checkpoints kept besides the latest, by the score of their validation (of a clip recipe its top-1)."""
 
     nonfinite_limit: int = 20
     """Non-finite steps that are skipped (their video ids logged) before the run stops."""
@@ -180,19 +183,14 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One training run. A recipe file holds functions that return one; the command line only overrides fields."""
+class RunRecipe:
+    """What every training run has, whatever it trains; a task's own recipe adds its samples and its network.
+
+    A recipe file holds functions that return one; the command line only overrides fields.
+    """
 
     name: str
     data: DataConfig = field(default_factory=DataConfig)
-    clip: ClipConfig = field(default_factory=ClipConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    view: ViewConfig = field(default_factory=ViewConfig)
-    """What the registered model averages over when it answers for a video. Validation inside training sees one centred
-    clip whatever this says, and jobs/evaluate.py takes --protocol and --crops."""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    init: InitConfig = field(default_factory=InitConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
@@ -200,15 +198,6 @@ class Recipe:
     expected: Expected = field(default_factory=Expected)
 
     def __post_init__(self) -> None:
-        if self.clip.frames != self.model.frames:
-            raise UserError(
-                problem(
-                    "The clip's length differs from the model's",
-                    got=f"clip.frames={self.clip.frames}, model.frames={self.model.frames}",
-                    allowed="equal values; ST-ABN's temporal head is built for exactly T frames",
-                    fix="set both, for example clip.frames=32 model.frames=32",
-                )
-            )
         if self.train.global_batch % (self.compute.workers * self.train.accumulate):
             raise UserError(
                 problem(
@@ -217,5 +206,31 @@ class Recipe:
                     f"train.accumulate={self.train.accumulate}",
                     allowed="a multiple of workers * accumulate",
                     fix="change train.global_batch or compute.workers",
+                )
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(RunRecipe):
+    """One training run of ST-ABN or its baseline on clips."""
+
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    view: ViewConfig = field(default_factory=ViewConfig)
+    """What the registered model averages over when it answers for a video. Validation inside training sees one centred
+    clip whatever this says, and jobs/evaluate.py takes --protocol and --crops."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip.frames != self.model.frames:
+            raise UserError(
+                problem(
+                    "The clip's length differs from the model's",
+                    got=f"clip.frames={self.clip.frames}, model.frames={self.model.frames}",
+                    allowed="equal values; ST-ABN's temporal head is built for exactly T frames",
+                    fix="set both, for example clip.frames=32 model.frames=32",
                 )
             )

@@ -10,15 +10,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.core import storage
 from pipeline.core.config import from_dict, override, to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import flatten, read_documents
-from pipeline.train.recipe import Recipe
+from pipeline.train.recipe import RunRecipe
 
+R = TypeVar("R", bound=RunRecipe)
 RECORD = "run.json"
 ABSENT = "absent"
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ class RunRecord:
     mlflow_run_id: str = ""
 
 
-def fresh_name(recipe: Recipe) -> str:
+def fresh_name(recipe: RunRecipe) -> str:
     """Return a name for a new run: the recipe's, the time in UTC, and four random letters against a twin's."""
     return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
@@ -63,7 +64,7 @@ def has_record(root: str, name: str) -> bool:
     return storage.exists(storage.join(root, name, RECORD))
 
 
-def open_record(root: str, name: str, recipe: Recipe, passport: Passport) -> tuple[RunRecord, bool]:
+def open_record(root: str, name: str, recipe: RunRecipe, passport: Passport) -> tuple[RunRecord, bool]:
     """Return the record of run `name` below `root`, and whether it existed; a new one is written.
 
     Raises:
@@ -81,7 +82,7 @@ def open_record(root: str, name: str, recipe: Recipe, passport: Passport) -> tup
         record = RunRecord(name, uuid.uuid4().hex, now, to_dict(recipe), passport.digest, dict(passport.parts))
         storage.write_json(uri, asdict(record))
         return record, False
-    changed = differences(old.recipe, to_dict(recipe))
+    changed = differences(_completed(type(recipe), old.recipe), to_dict(recipe))
     changed += compare_passports(Passport(old.passport, old.passport_parts), passport)
     if changed:
         raise UserError(
@@ -95,10 +96,19 @@ def open_record(root: str, name: str, recipe: Recipe, passport: Passport) -> tup
     return old, True
 
 
-def recorded(run_id: str, root: str, overrides: Sequence[str]) -> tuple[Recipe, Passport]:
+def _completed(kind: type[RunRecipe], values: dict[str, Any]) -> dict[str, Any]:
+    """Give a recipe of an older version the fields that have been added since, whose defaults are what it then was."""
+    try:
+        return to_dict(from_dict(kind, values))
+    except UserError:  # it is of another kind, or holds what is no longer allowed: compared as it is
+        return values
+
+
+def recorded(kind: type[R], run_id: str, root: str, overrides: Sequence[str]) -> tuple[R, Passport]:
     """Return the recipe of an MLflow run, to be trained again, and the passport of the data that it was trained on.
 
     Args:
+        kind: type of its recipe.
         run_id: id of the run.
         root: run storage in whose SQLite file the run is, unless `overrides` or the environment name a server.
         overrides: `section.key=value` changes.
@@ -106,13 +116,13 @@ def recorded(run_id: str, root: str, overrides: Sequence[str]) -> tuple[Recipe, 
     Raises:
         UserError: there is no such run, or it was not made by this project.
     """
-    located = override(Recipe(name="repeat"), [text for text in overrides if text.startswith("tracking.uri=")])
+    located = override(RunRecipe(name="repeat"), [text for text in overrides if text.startswith("tracking.uri=")])
     documents = read_documents(tracking_uri(located, storage.absolute(root)), run_id, ("recipe.json", "data.json"))
     data = documents["data.json"]
     then, now = data.get("software", {}), software()
     if changed := [f"{key} {then.get(key, ABSENT)} -> {now[key]}" for key in now if then.get(key, ABSENT) != now[key]]:
         print(f"WARNING the run was made by other software; results may differ: {'; '.join(changed)}", flush=True)
-    recipe = override(from_dict(Recipe, documents["recipe.json"]), overrides)
+    recipe = override(from_dict(kind, documents["recipe.json"]), overrides)
     return recipe, Passport(data["passport"], data["passport_parts"])
 
 
@@ -148,7 +158,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def tracking_uri(recipe: Recipe, root: str) -> str:
+def tracking_uri(recipe: RunRecipe, root: str) -> str:
     """Return where MLflow keeps the run: the recipe's URI, else MLFLOW_TRACKING_URI, else SQLite in the run storage.
 
     Raises:

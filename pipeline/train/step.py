@@ -1,43 +1,23 @@
 """One optimiser step: micro-batches forward and backward, average over workers, clip, refuse or apply.
 
-With G clips in the step over all W workers, each worker back-propagates W/G times its summed loss; DDP averages
-gradients over workers, which leaves exactly the gradient of the mean loss over the G clips, however unevenly the clips
-are shared out.
+A task's losses are contributions to the step's value: their sum over all micro-batches and workers is the value, say
+the mean over the step's samples. With W workers each back-propagates W times its own contributions; DDP averages
+gradients over workers, which leaves exactly the gradient of the sum, however unevenly the samples are shared out.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.train.device import Precision, autocast, seed_step, to_model_input
-from pipeline.train.losses import loss_sums
-
-if TYPE_CHECKING:
-    from pipeline.data.feed.batches import Batch
-
-
-@dataclass(frozen=True)
-class StepSettings:
-    """What stays the same from step to step on one worker."""
-
-    device: torch.device
-    precision: Precision
-    channels_last: bool
-    accumulate: int
-    """Micro-batches of a step on this worker."""
-    clip_norm: float
-    """Largest gradient norm; 0 clips nothing."""
-    seed: int
-    rank: int
-    world: int
+from pipeline.train.device import seed_step
+from pipeline.train.task import TOTAL, StepBatch, StepSettings, Task
 
 
 @dataclass(frozen=True)
@@ -48,10 +28,10 @@ class StepOutcome:
     epoch: int
     ids: tuple[str, ...]
     """Videos of this worker's share, in the order of the plan."""
-    clips: int
-    """Clips of the step over all workers."""
-    loss_sums_2: torch.Tensor
-    """Summed [L_per, L_att] of this worker's clips, float32 on the device."""
+    samples: int
+    """Samples of the step over all workers."""
+    losses: Mapping[str, torch.Tensor]
+    """This worker's contributions to the step's losses by name, float32 scalars on the device."""
     grad_norm: float
     """Norm of the averaged gradient before clipping; the same on all workers."""
     applied: bool
@@ -59,13 +39,19 @@ class StepOutcome:
 
 
 def train_step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[Batch], lr: float, settings: StepSettings
+    task: Task,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[StepBatch],
+    lr: float,
+    settings: StepSettings,
 ) -> StepOutcome:
     """Take `settings.accumulate` micro-batches from `batches` and make one optimiser step.
 
     Args:
+        task: says what a batch's losses are.
         network: the network in train mode, inside DistributedDataParallel when there are several workers.
-        optimizer: its optimiser.
+        optimizer: of the parameters that are trained.
         batches: micro-batches in the order of the plan.
         lr: learning rate of this step.
         settings: the rest.
@@ -74,7 +60,7 @@ def train_step(
         The outcome; `applied` is the same on all workers because all see the same averaged gradient.
     """
     before = _copy_buffers(network)
-    loss_sums_2 = torch.zeros(2, device=settings.device)
+    losses: dict[str, torch.Tensor] = {}
     ids: list[str] = []
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -84,31 +70,29 @@ def train_step(
         batch = next(batches)
         if micro == 0:
             seed_step(settings.seed, batch.step, settings.rank)
-        x_BCTHW = to_model_input(batch.x_BTHWC, settings.device, settings.precision, settings.channels_last)
-        label_B = batch.label_B.to(settings.device, non_blocking=True)
         # Gradients cross the network once a step, with the last micro-batch.
         with _local_only(network) if micro < settings.accumulate - 1 else contextlib.nullcontext():
-            with autocast(settings.device, settings.precision):
-                output = network(x_BCTHW)
-            sums = loss_sums(output, label_B)
-            (sums.total() * (settings.world / batch.samples_in_step)).backward()  # type: ignore[no-untyped-call]
-        loss_sums_2 += torch.stack([sums.perception, sums.attention]).detach()
+            parts = task.losses(network, batch, settings)
+            (parts[TOTAL] * settings.world).backward()  # type: ignore[no-untyped-call]
+        for name, value in parts.items():
+            losses[name] = losses[name] + value.detach() if name in losses else value.detach()
         ids.extend(batch.ids)
 
-    grad_norm = _clip(network, settings.clip_norm)
+    grad_norm = _clip(optimizer, settings.clip_norm)
     applied = math.isfinite(grad_norm)
     if applied:
         optimizer.step()
     else:
         # The forward pass has already put the poisoned statistics into batch norm's running averages.
         _restore_buffers(network, before)
-    return StepOutcome(batch.step, batch.epoch, tuple(ids), batch.samples_in_step, loss_sums_2, grad_norm, applied)
+    return StepOutcome(batch.step, batch.epoch, tuple(ids), batch.samples_in_step, losses, grad_norm, applied)
 
 
-def _clip(network: nn.Module, clip_norm: float) -> float:
+def _clip(optimizer: torch.optim.Optimizer, clip_norm: float) -> float:
     """Clip the gradients in place and return their norm before; the one synchronisation with the device in a step."""
     limit = clip_norm if clip_norm > 0 else math.inf
-    return float(nn.utils.clip_grad_norm_(network.parameters(), limit))
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return float(nn.utils.clip_grad_norm_(trained, limit))
 
 
 def _local_only(network: nn.Module) -> contextlib.AbstractContextManager[None]:

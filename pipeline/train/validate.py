@@ -1,59 +1,24 @@
-"""Validation inside training: exact counts over a split, each video once, no padding, summed over the workers."""
+"""Validation inside training: exact sums over a split, each video once, no padding, added up over the workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.train.device import autocast, to_model_input
-from pipeline.train.losses import loss_sums
-
-if TYPE_CHECKING:
-    from pipeline.data.feed.batches import Batch
-    from pipeline.train.step import StepSettings
+from pipeline.train.task import VIDEOS, StepBatch, StepSettings, Task, Validation
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Accuracies of both branches over a whole split; percent."""
-
-    videos: int
-    top1: float
-    top5: float
-    att_top1: float | None
-    """Of the attention branch; None for the baseline."""
-    att_top5: float | None
-    loss: float
-    """Mean of L_att + L_per."""
-
-    def metrics(self) -> dict[str, float]:
-        """Return the values by the names under which they are logged."""
-        named = {
-            "val/top1": self.top1,
-            "val/top5": self.top5,
-            "val/att_top1": self.att_top1,
-            "val/att_top5": self.att_top5,
-            "val/loss": self.loss,
-        }
-        return {name: value for name, value in named.items() if value is not None}
-
-
-def correct_at(logits_BK: torch.Tensor, label_B: torch.Tensor, k: int) -> torch.Tensor:
-    """Return how many labels are among the k highest logits (all classes when there are fewer than k), int64 scalar."""
-    top_BJ = logits_BK.float().topk(min(k, logits_BK.shape[1]), dim=1).indices
-    return (top_BJ == label_B[:, None]).any(dim=1).sum()
-
-
-@torch.inference_mode()
-def validate(module: nn.Module, batches: Iterable[Batch], videos: int, settings: StepSettings) -> Validation:
-    """Run the network over every worker's share of a split and add the counts up.
+def validate(
+    task: Task, module: nn.Module, batches: Iterable[StepBatch], videos: int, settings: StepSettings
+) -> Validation:
+    """Run the network over every worker's share of a split and add up what the task counts.
 
     Args:
+        task: counts a batch, and says what the sums mean.
         module: the bare network, not inside DistributedDataParallel: shares may differ by a batch, and its forward
             pass would wait for partners that have none left.
         batches: this worker's share, one view a video.
@@ -68,39 +33,29 @@ def validate(module: nn.Module, batches: Iterable[Batch], videos: int, settings:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
     module.eval()
-    # Videos; top-1 and top-5 of the perception branch; the same of the attention branch; videos that have one.
-    counts_6 = torch.zeros(6, dtype=torch.int64, device=settings.device)
-    loss_1 = torch.zeros(1, dtype=torch.float64, device=settings.device)
-    for batch in batches:
-        x_BCTHW = to_model_input(batch.x_BTHWC, settings.device, settings.precision, settings.channels_last)
-        label_B = batch.label_B.to(settings.device, non_blocking=True)
-        with autocast(settings.device, settings.precision):
-            output = module(x_BCTHW)
-        counts_6[0] += len(label_B)
-        counts_6[1] += correct_at(output.logits_BK, label_B, 1)
-        counts_6[2] += correct_at(output.logits_BK, label_B, 5)
-        if output.att_logits_BK is not None:
-            counts_6[3] += correct_at(output.att_logits_BK, label_B, 1)
-            counts_6[4] += correct_at(output.att_logits_BK, label_B, 5)
-            counts_6[5] += len(label_B)
-        loss_1 += loss_sums(output, label_B).total()
-    module.train()
+    sums = _sums(task, module, batches, settings)
+    task.train_mode(module)
     if settings.world > 1:
-        dist.all_reduce(counts_6)
-        dist.all_reduce(loss_1)
-    return _summary(counts_6.tolist(), float(loss_1), videos)
-
-
-def _summary(counts: list[int], loss_sum: float, videos: int) -> Validation:
-    seen, has_attention = counts[0], counts[5] > 0
+        sums = _over_workers(sums, settings.world)
+    seen = round(sums.get(VIDEOS, 0.0))
     if seen != videos:
-        raise RuntimeError(f"validation saw {seen} videos and the split has {videos}: accuracies would not be exact")
-    top1, top5, att_top1, att_top5 = (100.0 * count / seen for count in counts[1:5])
-    return Validation(
-        videos=seen,
-        top1=top1,
-        top5=top5,
-        att_top1=att_top1 if has_attention else None,
-        att_top5=att_top5 if has_attention else None,
-        loss=loss_sum / seen,
-    )
+        raise RuntimeError(f"validation saw {seen} videos and the split has {videos}: its values would not be exact")
+    return task.summarise(sums, videos)
+
+
+@torch.inference_mode()
+def _sums(task: Task, module: nn.Module, batches: Iterable[StepBatch], settings: StepSettings) -> dict[str, float]:
+    """Return this worker's sums; float64 holds counts exactly. Empty for a worker without a video."""
+    sums: dict[str, torch.Tensor] = {}
+    for batch in batches:
+        for name, value in task.count(module, batch, settings).items():
+            sums[name] = sums[name] + value.double() if name in sums else value.double()
+    return {name: float(value) for name, value in sums.items()}
+
+
+def _over_workers(sums: dict[str, float], world: int) -> dict[str, float]:
+    """Add up the workers' sums, in the order of their ranks; a worker that saw no video has no names to tell."""
+    shares: list[Any] = [None] * world
+    dist.all_gather_object(shares, sums)
+    names = dict.fromkeys(name for share in shares for name in share)
+    return {name: sum(share.get(name, 0.0) for share in shares) for name in names}

@@ -5,24 +5,13 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from models import build_model
 from models.baseline import Baseline
 from models.inflate import ImportReport, inflate, read_imagenet2d
 from models.published import load_published, read_published
 from models.st_abn import StAbn
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
-from pipeline.train.recipe import InitConfig, Recipe
-
-
-def check_first_weights(recipe: Recipe) -> None:
-    """Try in the driver what every worker will do, so that a wrong path ends the job before it has begun.
-
-    Raises:
-        UserError: the weights cannot be read, or belong to another network.
-    """
-    if recipe.init.source != "random":
-        first_weights(build_model(recipe.model), recipe.init, log=False)
+from pipeline.train.recipe import InitConfig
 
 
 def first_weights(module: Baseline | StAbn, init: InitConfig, *, log: bool) -> None:

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.train.step import StepSettings
+from pipeline.train.clip_task import ClipTask
+from pipeline.train.recipe import Recipe
+from pipeline.train.task import StepSettings
 
 
 class Output(NamedTuple):
@@ -53,6 +55,12 @@ def network():
         return TwoHeads(**options)
 
     return build
+
+
+@pytest.fixture
+def task():
+    """Losses and counts of clips do not depend on the recipe."""
+    return ClipTask(Recipe(name="r"))
 
 
 @pytest.fixture

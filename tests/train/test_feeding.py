@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from models import ModelConfig
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig, DataConfig
@@ -25,6 +26,7 @@ def recipe(tiny_root):
             train=TrainConfig(epochs=2, global_batch=3),
             compute=ComputeConfig(data_cpus=0.0),
             clip=replace(ClipConfig(), size=32, short_side=32),
+            model=ModelConfig(classes=3),
         ),
         [],
     )
@@ -36,6 +38,7 @@ def test_it_knows_its_data(recipe, tiny_root):
     assert feed.passport == dataset.identity
     assert (feed.plan.samples, feed.plan.global_batch, feed.plan.epochs) == (7, 3, 2)
     assert feed.validation_videos == 7
+    assert feed.sample_bytes == next(feed.train(0, 0, 1)).x_BTHWC[0].nbytes
 
 
 def test_training_follows_the_plan_from_any_step(recipe):
@@ -58,6 +61,11 @@ def test_a_micro_batch_is_a_workers_share_of_a_step():
         name="r", compute=ComputeConfig(workers=8, gpu=True), train=TrainConfig(global_batch=64, accumulate=2)
     )
     assert micro_batch(recipe) == 4
+
+
+def test_a_network_of_other_classes_is_refused(recipe):
+    with pytest.raises(UserError, match=r"model\.classes=4\. Allowed: the 3 classes"):
+        PreparedFeed(override(recipe, ["model.classes=4"]))
 
 
 def test_an_absent_split_is_the_users_error(recipe):

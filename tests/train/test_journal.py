@@ -8,7 +8,10 @@ from pipeline.train.step import StepOutcome
 
 
 def outcome(step, per, att, clips=4, applied=True):
-    return StepOutcome(step, 0, (), clips, torch.tensor([per, att]), 2.0, applied)
+    """Means over the step's clips, given their sums."""
+    losses = {"total": per + att, "perception": per, "attention": att}
+    means = {name: torch.tensor(value / clips) for name, value in losses.items()}
+    return StepOutcome(step, 0, (), clips, means, 2.0, applied)
 
 
 @pytest.fixture
@@ -74,12 +77,14 @@ def test_the_line_of_an_epoch_covers_all_its_intervals(journal):
         journal.close_interval(step + 1, 0)
     line = journal.line(10, end_of_epoch=True)
     assert line.startswith(
-        "epoch 1/2  step 10/20  loss 1.500  lr 0.1  grad 2.00  4.0 clips/s  data wait 50 % (slow feed"
+        "epoch 1/2  step 10/20  loss 1.500 (perception 1.500, attention 0.000)  lr 0.1  "
+        "grad 2.00  4.0 clips/s  data wait 50 % (slow feed"
     )
     assert line.endswith("0 min 10 s left")
 
 
 def test_totals_add_up():
-    total = Totals(1.0, 2.0, 3, 4, 5.0, 6.0) + Totals(1.0, 1.0, 1, 1, 1.0, 1.0)
-    assert total == Totals(2.0, 3.0, 4, 5, 6.0, 7.0)
+    total = Totals({"total": 1.0}, 3, 4, 5.0, 6.0) + Totals({"total": 1.0, "a": 2.0}, 1, 1, 1.0, 1.0)
+    assert total == Totals({"total": 2.0, "a": 2.0}, 4, 5, 6.0, 7.0)
+    assert Totals({"a": 2.0}, 4, 5, 6.0, 7.0) + Totals() == Totals({"a": 2.0}, 4, 5, 6.0, 7.0)
     assert Totals().metrics() == {}

@@ -114,7 +114,7 @@ def test_a_repetition_by_other_software_is_said(recipe, tmp_path, capsys, torch_
     run_id = tracked.begin({}, {"recipe.json": to_dict(recipe), "data.json": data}, {})
     assert MlflowClient(uri).get_run(run_id)
     capsys.readouterr()
-    assert recorded(run_id, str(tmp_path), []) == (recipe, DATA)
+    assert recorded(Recipe, run_id, str(tmp_path), []) == (recipe, DATA)
     shown = capsys.readouterr().out
     assert warning in shown
     assert ("WARNING" in shown) == bool(warning)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from pipeline.train.validate import correct_at, validate
+from pipeline.train.clip_task import correct_at
+from pipeline.train.device import to_model_input
+from pipeline.train.validate import validate
 
 
 def ranked(logits_BK, label_B, k):
@@ -26,7 +28,7 @@ def test_fewer_classes_than_five_count_as_all_of_them():
     assert int(correct_at(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]), 5)) == 4
 
 
-def test_uneven_batches_give_the_same_as_one(network, make_batch, settings):
+def test_uneven_batches_give_the_same_as_one(task, network, make_batch, settings):
     module = network()
     module.train()
     batch = make_batch(11)
@@ -34,32 +36,32 @@ def test_uneven_batches_give_the_same_as_one(network, make_batch, settings):
         batch._replace(x_BTHWC=batch.x_BTHWC[rows], label_B=batch.label_B[rows])
         for rows in (slice(0, 5), slice(5, 10), slice(10, 11))
     ]
-    whole = validate(module, [batch], 11, settings())
-    pieces = validate(module, parts, 11, settings())
-    assert pieces.videos == 11
-    assert (pieces.top1, pieces.top5, pieces.att_top1, pieces.att_top5) == (
-        whole.top1,
-        whole.top5,
-        whole.att_top1,
-        whole.att_top5,
-    )
-    assert pieces.loss == pytest.approx(whole.loss, rel=1e-6)
+    whole = validate(task, module, [batch], 11, settings())
+    pieces = validate(task, module, parts, 11, settings())
+    assert pieces.metrics == pytest.approx(dict(whole.metrics), rel=1e-6)
+    assert set(whole.metrics) == {"top1", "top5", "att_top1", "att_top5", "loss"}
+    hits = [
+        ranked(module.eval()(to_model_input(p.x_BTHWC, torch.device("cpu"), "fp32", False)).logits_BK, p.label_B, 1)
+        for p in parts
+    ]
+    assert pieces.score == pieces.top1 == pieces.metrics["top1"] == pytest.approx(100 * sum(hits) / 11)
+    module.train()
     assert module.training
 
 
-def test_validation_moves_no_batch_norm_statistic(network, make_batch, settings):
+def test_validation_moves_no_batch_norm_statistic(task, network, make_batch, settings):
     module = network()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    validate(module, [make_batch(4)], 4, settings())
+    validate(task, module, [make_batch(4)], 4, settings())
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
 
 
-def test_the_baseline_reports_no_attention_accuracy(network, make_batch, settings):
-    metrics = validate(network(two=False), [make_batch(4)], 4, settings()).metrics()
-    assert set(metrics) == {"val/top1", "val/top5", "val/loss"}
+def test_the_baseline_reports_no_attention_accuracy(task, network, make_batch, settings):
+    metrics = validate(task, network(two=False), [make_batch(4)], 4, settings()).metrics
+    assert set(metrics) == {"top1", "top5", "loss"}
 
 
-def test_a_split_that_was_not_seen_whole_is_an_error(network, make_batch, settings):
+def test_a_split_that_was_not_seen_whole_is_an_error(task, network, make_batch, settings):
     with pytest.raises(RuntimeError, match="saw 4 videos and the split has 5"):
-        validate(network(), [make_batch(4)], 5, settings())
+        validate(task, network(), [make_batch(4)], 5, settings())

@@ -8,8 +8,9 @@ from torchvision.models import resnet18
 from models import ModelConfig, build_model
 from pipeline.core import storage
 from pipeline.core.errors import UserError
+from pipeline.train.clip_task import ClipTask
 from pipeline.train.recipe import InitConfig, Recipe
-from pipeline.train.weights import check_first_weights, first_weights
+from pipeline.train.weights import first_weights
 
 
 @pytest.fixture
@@ -80,5 +81,5 @@ def test_the_driver_refuses_weights_of_another_network(tmp_path):
     model = ModelConfig(depth=34, classes=3, frames=32)
     init = InitConfig(source="imagenet2d", path=str(tmp_path / "r18.pth"))
     with pytest.raises(UserError, match="do not fit the network"):
-        check_first_weights(Recipe(name="r", model=model, init=init))
-    check_first_weights(Recipe(name="r", model=model))
+        ClipTask(Recipe(name="r", model=model, init=init)).check_first_weights()
+    ClipTask(Recipe(name="r", model=model)).check_first_weights()

@@ -82,7 +82,7 @@ class Loader:
 
     def bytes_of(self, plan: MicroPlan) -> int:
         """Size of the pixels of a planned micro-batch."""
-        return len(plan.ids) * self.clip.frames * self.clip.size**2 * 3
+        return len(plan.ids) * clip_bytes(self.clip)
 
     def _clips(self, plan: MicroPlan) -> Iterator[Clip]:
         entries = zip(plan.ids, plan.shards, plan.rows, plan.views, strict=True)
@@ -111,6 +111,11 @@ class Loader:
             return load_views(video, self.clip, [self.views[n] for n in numbers])
         seed, augment, flips = self.seed, self.augment, self.flip_map
         return [load_clip(video, self.clip, seed=seed, epoch=epoch, augment=augment, flip_map=flips) for _ in numbers]
+
+
+def clip_bytes(clip: ClipConfig) -> int:
+    """Return the size of the pixels of one clip."""
+    return clip.frames * clip.size**2 * 3
 
 
 def plan_training(

@@ -34,6 +34,7 @@ class Batch:
     ids: tuple
     step: int
     epoch: int
+    micro: int
     samples_in_step: int
 
 
@@ -46,27 +47,27 @@ class RandomFeed:
         self.classes = tuple("abc")
         self.passport = Passport("p1", {"ids": "1"})
         self.validation_videos = VALIDATION
+        self.sample_bytes = T * SIZE * SIZE * 3
 
-    def _batch(self, samples, step, epoch, count):
+    def _batch(self, samples, step, epoch, micro, count):
         clips = []
         for i in samples:
             rng = np.random.default_rng([int(i), epoch])
             clips.append(rng.integers(0, 100, (T, SIZE, SIZE, 3)) + 70 * (int(i) % CLASSES))
         x = torch.from_numpy(np.stack(clips).astype(np.uint8))
-        return Batch(
-            x, torch.from_numpy(np.asarray(samples) % CLASSES), tuple(f"v{i}" for i in samples), step, epoch, count
-        )
+        label = torch.from_numpy(np.asarray(samples) % CLASSES)
+        return Batch(x, label, tuple(f"v{i}" for i in samples), step, epoch, micro, count)
 
     def train(self, start_step, rank, world):
         for g in range(start_step, self.plan.total_steps):
             step = self.plan.step(g)
-            for piece in step.pieces(rank, world, self.recipe.train.accumulate):
-                yield self._batch(piece, g, step.epoch, len(step.samples))
+            for micro, piece in enumerate(step.pieces(rank, world, self.recipe.train.accumulate)):
+                yield self._batch(piece, g, step.epoch, micro, len(step.samples))
 
     def validation(self, rank, world):
         rows = np.array_split(np.arange(1000, 1000 + VALIDATION), world)[rank]
         for start in range(0, len(rows), 3):
-            yield self._batch(rows[start : start + 3], 0, 0, 0)
+            yield self._batch(rows[start : start + 3], 0, 0, 0, 0)
 
 
 @dataclass

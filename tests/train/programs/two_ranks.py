@@ -8,7 +8,10 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.train.step import StepSettings, train_step
+from pipeline.train.clip_task import ClipTask
+from pipeline.train.recipe import Recipe
+from pipeline.train.step import train_step
+from pipeline.train.task import StepSettings
 
 rank, folder = int(sys.argv[1]), Path(sys.argv[2])
 spec = importlib.util.spec_from_file_location("fixtures", sys.argv[3])
@@ -23,7 +26,8 @@ network = DistributedDataParallel(module)
 module.norm.eval()
 optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
 batches = iter([fixtures.Batch(**share) for share in given["shares"][rank]])
+task = ClipTask(Recipe(name="r"))
 settings = StepSettings(torch.device("cpu"), "fp32", False, 2, 0.0, 0, rank, 2)
-norms = [train_step(network, optimizer, batches, 0.1, settings).grad_norm for _ in range(3)]
+norms = [train_step(task, network, optimizer, batches, 0.1, settings).grad_norm for _ in range(3)]
 torch.save({"norms": norms, "state": module.state_dict()}, folder / f"out{rank}.pt")
 dist.destroy_process_group()

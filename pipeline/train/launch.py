@@ -31,12 +31,13 @@ from pipeline.train import preflight
 from pipeline.train.callbacks import Tracking
 from pipeline.train.clip_task import ClipTask
 from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_batch
-from pipeline.train.loop import Job, StepHook, train_worker
+from pipeline.train.loop import train_worker
 from pipeline.train.optim import STATES
 from pipeline.train.preflight import Claim
 from pipeline.train.recipe import RunRecipe
 from pipeline.train.runs import RunRecord, fresh_name, has_record, open_record, software, tracking_uri, update_record
 from pipeline.train.task import OpenTask, Task
+from pipeline.train.worker import Job, StepHook
 
 COLLECTIVE_TIMEOUT_S = 900
 """Longest time that workers wait for each other; rank 0 may be uploading a checkpoint of several GiB."""

@@ -1,4 +1,4 @@
-"""The loop's small parts, and what a person sees of an error that happens inside a worker."""
+"""What a person sees of an error that happens inside a worker."""
 
 import os
 from dataclasses import replace
@@ -11,26 +11,6 @@ from pipeline.core.errors import UserError
 from pipeline.data.store.catalog import Passport
 from pipeline.train import checkpoint
 from pipeline.train.launch import train
-from pipeline.train.loop import WaitingIterator
-
-
-def test_waiting_is_counted_and_closing_reaches_the_feed():
-    closed = []
-
-    def feed():
-        try:
-            yield "a"
-            yield "b"
-        finally:
-            closed.append(True)
-
-    batches = WaitingIterator(feed())
-    assert next(batches) == "a"
-    assert batches.take_wait() > 0
-    assert batches.take_wait() == 0
-    batches.close()
-    assert closed == [True]
-
 
 ON_RAY = [
     pytest.mark.ray,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pipeline.train.optim import Schedule, build_optimizer
+from pipeline.train.optim import STATES, Schedule, build_optimizer
 from pipeline.train.recipe import OptimConfig
 
 
@@ -58,3 +58,20 @@ def test_one_group_decays_every_parameter_and_uses_nesterov():
 def test_without_momentum_there_is_no_nesterov():
     optimizer = build_optimizer(torch.nn.Linear(1, 1).parameters(), OptimConfig(momentum=0.0))
     assert optimizer.param_groups[0]["nesterov"] is False
+
+
+def test_adam_is_torchs_own_with_the_recipes_rate_and_decay():
+    optimizer = build_optimizer(torch.nn.Linear(1, 1).parameters(), OptimConfig(name="adam", lr=3e-3, weight_decay=0.0))
+    assert isinstance(optimizer, torch.optim.Adam)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (3e-3, (0.9, 0.999), 1e-8, 0.0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_an_optimiser_keeps_as_many_values_a_weight_as_the_preflight_counts(name):
+    layer = torch.nn.Linear(3, 2)
+    optimizer = build_optimizer(layer.parameters(), OptimConfig(name=name))
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    kept = sum(v.numel() for state in optimizer.state.values() for v in state.values() if v.numel() > 1)
+    assert kept == STATES[name] * 8

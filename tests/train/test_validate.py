@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from pipeline.train.clip_task import correct_at
 from pipeline.train.device import to_model_input
 from pipeline.train.validate import validate
 
@@ -15,17 +14,6 @@ def ranked(logits_BK, label_B, k):
         order = sorted(range(len(row)), key=lambda i: -row[i])
         hits += label in order[:k]
     return hits
-
-
-@pytest.mark.parametrize("k", [1, 5])
-def test_hits_among_the_k_highest(k):
-    generator = torch.Generator().manual_seed(0)
-    logits_BK, label_B = torch.randn(50, 9, generator=generator), torch.randint(0, 9, (50,), generator=generator)
-    assert int(correct_at(logits_BK, label_B, k)) == ranked(logits_BK, label_B, k)
-
-
-def test_fewer_classes_than_five_count_as_all_of_them():
-    assert int(correct_at(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]), 5)) == 4
 
 
 def test_uneven_batches_give_the_same_as_one(task, network, make_batch, settings):
@@ -55,11 +43,6 @@ def test_validation_moves_no_batch_norm_statistic(task, network, make_batch, set
     validate(task, module, [make_batch(4)], 4, settings())
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
-
-
-def test_the_baseline_reports_no_attention_accuracy(task, network, make_batch, settings):
-    metrics = validate(task, network(two=False), [make_batch(4)], 4, settings()).metrics
-    assert set(metrics) == {"top1", "top5", "loss"}
 
 
 def test_a_split_that_was_not_seen_whole_is_an_error(task, network, make_batch, settings):

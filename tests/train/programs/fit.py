@@ -23,6 +23,7 @@ from pipeline.data.feed.plan import Plan
 from pipeline.data.store.catalog import Passport
 from pipeline.train.launch import train
 from pipeline.train.recipe import ComputeConfig, OptimConfig, Recipe, TrackingConfig, TrainConfig
+from pipeline.train.task import Validation
 
 SAMPLES, VALIDATION, CLASSES, T, SIZE = 22, 7, 3, 4, 16
 
@@ -68,6 +69,61 @@ class RandomFeed:
         rows = np.array_split(np.arange(1000, 1000 + VALIDATION), world)[rank]
         for start in range(0, len(rows), 3):
             yield self._batch(rows[start : start + 3], 0, 0, 0, 0)
+
+
+class Half(torch.nn.Module):
+    """An extractor with batch norm, meant to be frozen, and a head that tells how bright a clip is."""
+
+    def __init__(self):
+        super().__init__()
+        self.extractor = torch.nn.Sequential(torch.nn.Conv3d(3, 4, 3), torch.nn.BatchNorm3d(4), torch.nn.ReLU())
+        self.head = torch.nn.Linear(4, 1)
+
+    def forward(self, x_BCTHW):
+        return self.head(self.extractor(x_BCTHW).mean((2, 3, 4)))[:, 0]
+
+
+class HalfTask:
+    """No classes but soft targets, half of the network frozen, and a second loss of some of the samples alone."""
+
+    memory_format = torch.contiguous_format
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+
+    def build(self):
+        return Half()
+
+    def check_first_weights(self):
+        pass
+
+    def first_weights(self, module, *, log):
+        torch.nn.init.constant_(module.head.bias, 0.5)
+
+    def train_mode(self, module):
+        module.train()
+        module.extractor.eval()
+
+    def parameters(self, module):
+        return module.head.parameters()
+
+    def losses(self, network, batch, settings):
+        bce_B = self._bce(network, batch)
+        chosen_B = batch.label_B == 2
+        parts = {"soft": bce_B.sum(), "chosen": (bce_B * chosen_B).sum()}
+        parts["total"] = parts["soft"] + 0.5 * parts["chosen"]
+        return {name: value / batch.samples_in_step for name, value in parts.items()}
+
+    def count(self, module, batch, settings):
+        return {"videos": torch.tensor(len(batch.ids)), "bce": self._bce(module, batch).sum()}
+
+    def summarise(self, sums, videos):
+        return Validation({"bce": sums["bce"] / videos}, score=-sums["bce"] / videos)
+
+    def _bce(self, network, batch):
+        x_BCTHW = batch.x_BTHWC.float().permute(0, 4, 1, 2, 3) / 255
+        logits_B, target_B = network(x_BCTHW), batch.label_B / (CLASSES - 1)
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits_B, target_B, reduction="none")
 
 
 @dataclass

@@ -16,7 +16,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def randomise():
     """Draw all batch norm scales, shifts and all biases, and take running statistics from `x`.
 

@@ -1,5 +1,7 @@
 """Grad-CAM equals its definition written with hooks and autograd, and leaves the network as it found it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,13 +14,18 @@ from models.inception import LAYERS
 LATE = ("Mixed_7a", "Mixed_7b", "Mixed_7c")
 
 
-@pytest.fixture
-def net(randomise):
+@pytest.fixture(scope="module")
+def network(randomise):
     torch.manual_seed(0)
     config = StreamConfig(classes=5, size=139, width=0.125, dropout=0.9, partial_bn=True)
-    network = randomise(StreamNet(config), torch.randn(4, 1, 4, 139, 139))
-    nn.init.normal_(network.trunk.fc.weight, std=0.3)
-    return network.eval()
+    made = randomise(StreamNet(config), torch.randn(4, 1, 4, 139, 139))
+    nn.init.normal_(made.trunk.fc.weight, std=0.3)
+    return made.eval()
+
+
+@pytest.fixture
+def net(network):
+    return copy.deepcopy(network)
 
 
 @pytest.fixture(name="x_NCHW")

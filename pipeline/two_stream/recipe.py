@@ -12,11 +12,7 @@ from models.config import StreamConfig
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import AugmentConfig, DataConfig
 from pipeline.train.recipe import ComputeConfig, OptimConfig, RunRecipe, TrackingConfig, TrainConfig, require
-
-Stream = Literal["spatial", "temporal"]
-STREAMS: tuple[Stream, Stream] = ("spatial", "temporal")
-OTHER: dict[Stream, Stream] = {"spatial": "temporal", "temporal": "spatial"}
-"""Whose map a stream sees: S comes from the spatial stream and goes into the temporal one, T the other way."""
+from pipeline.two_stream.samples import STREAMS, Sight, Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,3 +280,8 @@ def stream_config(recipe: TwoStreamRecipe, stream: Stream) -> StreamConfig:
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def sight_of(config: StreamConfig) -> Sight:
+    """Return what a stream sees, for those who load it."""
+    return Sight(stream=config.stream, flow_stack=config.flow_stack, segments=config.segments, size=config.size)

@@ -11,12 +11,12 @@ Shape letters: G segment, M flow of the stack, H and W of a picture, C channel.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.config import StreamConfig
 from pipeline.data.config import AugmentConfig
 from pipeline.data.feed.augment import Box, draw
 from pipeline.data.feed.clips import clip_generator
@@ -25,12 +25,35 @@ from pipeline.data.records import EncodedVideo
 from pipeline.data.store.shards import decode_frames
 from pipeline.flow.store import EncodedFlow, decode_stack
 
+Stream = Literal["spatial", "temporal"]
+STREAMS: tuple[Stream, Stream] = ("spatial", "temporal")
+OTHER: dict[Stream, Stream] = {"spatial": "temporal", "temporal": "spatial"}
+"""Whose map a stream sees: S comes from the spatial stream and goes into the temporal one, T the other way."""
+
 Pixels = npt.NDArray[np.uint8]
 Region = tuple[float, float, float, float]
 """x0, y0, x1, y1 in shares of the frame's width and height, as `models.attention_maps` takes it; x0 > x1: mirrored."""
 WHOLE_FRAME: Region = (0.0, 0.0, 1.0, 1.0)
 Encoded = EncodedVideo | EncodedFlow
 """What a spatial or a temporal stream sees of a video, as it lies in its shard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What a stream sees of a video. Part of its `StreamConfig`, which tasks that load would need torch to know."""
+
+    stream: Stream
+    flow_stack: int
+    """m, also of the spatial stream: it says how many places a video has."""
+    segments: int
+    """G."""
+    size: int
+    """Height and width of a picture as the network takes it."""
+
+    @property
+    def channels(self) -> int:
+        """Of a picture: 3, or 2m."""
+        return 3 if self.stream == "spatial" else 2 * self.flow_stack
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,7 @@ def middle_places(available: Sequence[int], segments: int) -> npt.NDArray[np.int
 def training_sample(
     encoded: Encoded,
     available: Sequence[int],
-    config: StreamConfig,
+    sight: Sight,
     augment: AugmentConfig,
     *,
     label: int,
@@ -86,9 +109,9 @@ def training_sample(
     """Return a video's training sample of an epoch; a function of its arguments and of nothing else.
 
     Args:
-        encoded: frames or flow, as `config.stream` sees them.
+        encoded: frames or flow, as `sight.stream` sees them.
         available: places to draw from.
-        config: the stream.
+        sight: what the stream sees.
         augment: crop and flip; one decision for all segments.
         label: the video's class.
         flip_map: class after a flip by class index, as `flip.flip_map` returns it.
@@ -99,42 +122,42 @@ def training_sample(
         UserError: a picture that cannot be decoded.
     """
     rng = clip_generator(seed, epoch, encoded.id)
-    index_G = draw_places(available, config.segments, rng)
+    index_G = draw_places(available, sight.segments, rng)
     swapped = flip_map[label]
     decision = draw(rng, augment, encoded.height, encoded.width, may_flip=swapped != NEVER)
     box = decision.box or centre_square(encoded.height, encoded.width)
-    x_GHWC = np.stack([resize_cut(picture(encoded, int(i), config), box, config.size) for i in index_G])
+    x_GHWC = np.stack([resize_cut(picture(encoded, int(i), sight), box, sight.size) for i in index_G])
     region = region_of(box, encoded.height, encoded.width)
     if decision.flip:
-        x_GHWC = mirror(x_GHWC, config)
+        x_GHWC = mirror(x_GHWC, sight)
         region = mirrored(region)
     return Sample(x_GHWC, index_G, region, swapped if decision.flip else label)
 
 
-def centre_sample(encoded: Encoded, index_G: npt.NDArray[np.int32], config: StreamConfig, short_side: int) -> Pixels:
+def centre_sample(encoded: Encoded, index_G: npt.NDArray[np.int32], sight: Sight, short_side: int) -> Pixels:
     """Return x_GHWC of test views: the short side resized to `short_side`, then a centre crop of the network's size."""
-    return np.stack([centre_view(picture(encoded, int(i), config), config.size, short_side) for i in index_G])
+    return np.stack([centre_view(picture(encoded, int(i), sight), sight.size, short_side) for i in index_G])
 
 
-def whole_sample(encoded: Encoded, index_G: npt.NDArray[np.int32], config: StreamConfig) -> Pixels:
+def whole_sample(encoded: Encoded, index_G: npt.NDArray[np.int32], sight: Sight) -> Pixels:
     """Return x_GHWC of whole frames, their height and width resized to the network's size: what a map covers."""
     box = Box(0, 0, encoded.height, encoded.width)
-    return np.stack([resize_cut(picture(encoded, int(i), config), box, config.size) for i in index_G])
+    return np.stack([resize_cut(picture(encoded, int(i), sight), box, sight.size) for i in index_G])
 
 
-def picture(encoded: Encoded, place: int, config: StreamConfig) -> Pixels:
+def picture(encoded: Encoded, place: int, sight: Sight) -> Pixels:
     """Decode what a stream sees at a place, at the stored size: x_HWC, a frame or a stack of flows.
 
     Raises:
         UserError: a picture that cannot be decoded.
         TypeError: frames for a temporal stream, or flow for a spatial one.
     """
-    if config.stream == "spatial" and isinstance(encoded, EncodedVideo):
+    if sight.stream == "spatial" and isinstance(encoded, EncodedVideo):
         frame_HWC: Pixels = decode_frames(encoded, [place])[0]
         return frame_HWC
-    if config.stream == "temporal" and isinstance(encoded, EncodedFlow):
-        return decode_stack(encoded, place, config.flow_stack)
-    raise TypeError(f"a {config.stream} stream does not see {type(encoded).__name__}")
+    if sight.stream == "temporal" and isinstance(encoded, EncodedFlow):
+        return decode_stack(encoded, place, sight.flow_stack)
+    raise TypeError(f"a {sight.stream} stream does not see {type(encoded).__name__}")
 
 
 def resize_cut(x_HWC: Pixels, box: Box, size: int) -> Pixels:
@@ -178,10 +201,10 @@ def mirrored(region: Region) -> Region:
     return region[2], region[1], region[0], region[3]
 
 
-def mirror(x_GHWC: Pixels, config: StreamConfig) -> Pixels:
+def mirror(x_GHWC: Pixels, sight: Sight) -> Pixels:
     """Flip pictures left to right; motion to the right becomes motion to the left: x levels become 255 minus level."""
     x_GHWC = np.ascontiguousarray(x_GHWC[:, :, ::-1])
-    if config.stream == "temporal":
+    if sight.stream == "temporal":
         x_GHWC[..., 0::2] = 255 - x_GHWC[..., 0::2]
     return x_GHWC
 

@@ -16,16 +16,14 @@ from typing import Literal
 from pipeline.core import storage
 from pipeline.train.recipe import Expected, OptimConfig
 from pipeline.two_stream.recipe import (
-    OTHER,
-    STREAMS,
     AttentionRecipe,
-    Stream,
     StreamInit,
     StreamRecipe,
     TwoStreamRecipe,
     part_of,
     stream_config,
 )
+from pipeline.two_stream.samples import OTHER, STREAMS, Stream
 
 Kind = Literal["train", "maps", "attention"]
 

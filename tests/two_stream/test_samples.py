@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from models.attention_maps import crop_maps
-from models.config import StreamConfig
 from pipeline.data.config import AugmentConfig
 from pipeline.data.feed.augment import Box
 from pipeline.data.feed.flip import NEVER
@@ -52,7 +51,7 @@ def flow(planes):
 
 
 def stream(name, **changes):
-    return StreamConfig(**({"stream": name, "classes": 2, "flow_stack": 4, "size": SIZE} | changes))
+    return samples.Sight(**({"stream": name, "flow_stack": 4, "segments": 1, "size": SIZE} | changes))
 
 
 def take(encoded, config, augment=TSN, *, epoch=0, flip_map=(0, 1), available=range(8)):

@@ -44,3 +44,123 @@ service's own page: browsers prove it by Sec-Fetch-Site or Origin; clients that 
 on the body is a `Problem`; test its code, listed in `errors`. A clip whose lease lapsed is offered to the author of its
 draft first, and the draft is in the Item.
 """
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from pipeline.annotate import routes_admin, routes_work
+from pipeline.annotate.errors import RefusedError
+from pipeline.annotate.schema_admin import Health
+from pipeline.annotate.schema_items import Problem
+from pipeline.annotate.security import Guard, refusal
+from pipeline.annotate.service import VERSION, Here, Service
+
+API = "/api/v1"
+PAGE = Path(__file__).parent / "page"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem} for status in (400, 401, 403, 404, 405, 409, 413, 422, 423, 429, 503)
+}
+
+
+def create_app(service: Service, page: Path = PAGE) -> FastAPI:
+    """Return the service as an ASGI application; it closes what it holds when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if service.whatif is not None:
+            service.whatif.close()
+        service.pictures.close()
+        service.database.close()
+
+    app = FastAPI(
+        title="STAR annotation",
+        version=VERSION,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+    )
+    app.state.service = service
+    for router in (routes_work.router, routes_admin.router):
+        app.include_router(router, prefix=API, responses=PROBLEMS)
+    _operations(app)
+    app.mount("/", _Page(directory=page, html=True))
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _plain)
+    app.middleware("http")(_measured)
+    app.add_middleware(Guard, hsts=service.secure)
+    return app
+
+
+class _Page(StaticFiles):
+    """The page's files, asked for again with every visit so that an update reaches people; unchanged ones cost 304."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _operations(app: FastAPI) -> None:
+    @app.get("/healthz")
+    def healthz() -> Health:
+        """The process answers."""
+        return Health(status="ok")
+
+    @app.get("/readyz", responses={503: {"model": Problem}})
+    def readyz(service: Here) -> Health:
+        """The database answers."""
+        try:
+            with service.database.read() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        except sa.exc.SQLAlchemyError as error:
+            raise RefusedError("busy", "the database does not answer", retry_after_s=5) from error
+        return Health(status="ok")
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics(service: Here) -> str:
+        """Counts in Prometheus's text format."""
+        return "\n".join([*service.meter.text(), *service.gauges(), ""])
+
+
+async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    begin = time.perf_counter()
+    response = await call_next(request)
+    route = getattr(request.scope.get("route"), "path", "")
+    if route:
+        seconds = time.perf_counter() - begin
+        request.app.state.service.meter.add(request.method, route, response.status_code, seconds)
+    return response
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return refusal(error.problem, error.status, error.retry_after_s)
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = error.errors()
+    message = "; ".join(str(one["msg"]) for one in wrong[:3])
+    fields = [".".join(map(str, one["loc"])) for one in wrong[:20]]
+    return refusal(Problem(code="invalid", message=message, fields=fields), 422)
+
+
+def _plain(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "not_allowed"}.get(error.status_code, "invalid")
+    answer = refusal(Problem(code=code, message=str(error.detail)), error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer

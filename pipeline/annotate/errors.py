@@ -14,13 +14,14 @@
 | finished | 409 | the answer was submitted or the item sealed; nothing can be written |
 | stale | 409 | If-Match is not the version that the server holds; `draft` is what it holds |
 | conflict | 409 | the state does not allow it |
+| not_allowed | 405 | the path has no such verb |
 | too_large | 413 | a body over 1 MiB |
 | lease_gone | 423 | the lease lapsed or went to another tab or person; `holder` says to whom |
 | slow_down | 429 | too many sign-ins or what-ifs; Retry-After says when |
 | busy | 503 | the picture or what-if queue is full; Retry-After says when |
 """
 
-from pipeline.annotate.schema import Draft, Problem
+from pipeline.annotate.schema_items import Draft, Problem
 
 STATUS = {
     "invalid": 422,
@@ -35,6 +36,7 @@ STATUS = {
     "finished": 409,
     "stale": 409,
     "conflict": 409,
+    "not_allowed": 405,
     "too_large": 413,
     "lease_gone": 423,
     "slow_down": 429,

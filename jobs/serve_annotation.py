@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Serve the annotation page: people correct when the videos of a campaign show what they show.
+
+    python jobs/serve_annotation.py --campaign campaigns/first --invite "Ada" --role admin
+    python jobs/serve_annotation.py --database postgresql://star@db/star --host 0.0.0.0 --behind-proxy
+    python jobs/serve_annotation.py --invite "Grace" --no-serve
+
+Prints the address and, for every --invite, a personal link. Invite the first admin here; admins invite the others from
+the page. Answers lie in --database (SQLite in WAL mode, or PostgreSQL), sealed batches in --batches. One process serves
+everybody; SIGTERM lets requests finish. On another address than the loopback people's cookies need TLS: give
+--tls-cert and --tls-key, or --behind-proxy when a proxy in front speaks TLS and sets X-Forwarded-Proto and -For.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from jobs.cli import guarded, placed
+from pipeline.core.errors import UserError, problem
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--campaign", nargs="+", default=[], metavar="URI", help="campaign folders to take in")
+    parser.add_argument("--database", default="annotations.db", metavar="PATH|URL", help="(annotations.db)")
+    parser.add_argument("--batches", default="batches", metavar="URI", help="folder of sealed batches (batches)")
+    parser.add_argument("--invite", nargs="+", default=[], metavar="NAME", help="people to invite")
+    parser.add_argument("--role", choices=("annotator", "reviewer", "admin"), default="annotator", help="their role")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8765, help="(8765); 0 takes a free one")
+    parser.add_argument("--tls-cert", default="", metavar="FILE", help="certificate chain")
+    parser.add_argument("--tls-key", default="", metavar="FILE", help="its key")
+    parser.add_argument("--behind-proxy", action="store_true", help="a TLS proxy stands in front")
+    parser.add_argument("--session-hours", type=float, default=12.0, help="idle time until people sign in again (12)")
+    parser.add_argument("--no-serve", action="store_true", help="import and invite, then end")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Import, invite, serve; returns the exit status."""
+    args = parse(arguments)
+    if bool(args.tls_cert) != bool(args.tls_key):
+        got = f"--tls-cert {args.tls_cert or 'absent'}, --tls-key {args.tls_key or 'absent'}"
+        raise UserError(problem("TLS needs both files", got=got, allowed="both or none", fix="give the other one"))
+
+    # After parsing, so that --help does not wait for the libraries.
+    import uvicorn
+
+    from pipeline.annotate import people
+    from pipeline.annotate.app import create_app
+    from pipeline.annotate.database import Database
+    from pipeline.annotate.frames import Pictures
+    from pipeline.annotate.importing import import_campaign
+    from pipeline.annotate.security import check_address
+    from pipeline.annotate.service import Service
+
+    check_address(args.host, tls=bool(args.tls_cert), behind_proxy=args.behind_proxy)
+    where = args.database if "://" in args.database else placed("--database", args.database)
+    database = Database(where)
+    pictures = Pictures(database, workers=max(2, (os.cpu_count() or 2) // 2))
+    for folder in args.campaign:
+        pictures.check(import_campaign(database, placed("--campaign", folder)))
+    listening = socket.create_server((args.host, args.port), family=_family(args.host))
+    address = f"http{'s' if args.tls_cert else ''}://{_named(listening)}"
+    for name in args.invite:
+        with database.write() as connection:
+            invitation = people.invite(connection, database.clock(), "system", name, args.role)
+        print(f"invitation for {name} ({args.role}): {address}{invitation.path}", flush=True)
+    if args.no_serve:
+        return 0
+    service = Service(
+        database,
+        pictures,
+        placed("--batches", args.batches),
+        session_s=args.session_hours * 3600,
+        secure=bool(args.tls_cert) or args.behind_proxy,
+    )
+    config = uvicorn.Config(
+        create_app(service),
+        log_level="warning",
+        ssl_certfile=args.tls_cert or None,
+        ssl_keyfile=args.tls_key or None,
+        proxy_headers=args.behind_proxy,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+    print(f"serving at {address}", flush=True)
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.getaddrinfo(host, None)[0][0]
+
+
+def _named(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

@@ -265,7 +265,7 @@ class Inception(nn.Module):
             block = Mixed(channels, branches, width)
             self.add_module(name, block)
             channels = block.channels
-            if name == AUX_LAYER:
+            if name == AUX_LAYER:  # here and not at the end: state dicts keep torchvision's order
                 self.AuxLogits = AuxHead(channels, classes, width) if aux_head else None
         self.channels = channels
         self.dropout = nn.Dropout(dropout)

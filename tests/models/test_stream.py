@@ -1,5 +1,7 @@
 """A stream normalises its pixels, appends a map, and averages the logits of a video's segments."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from models import StreamConfig, StreamNet
 from models.attention_maps import START_ATTENTION
 from models.stream import to_input
+from pipeline.core.config import from_dict, to_dict
 
 SMALL = {"classes": 5, "size": 75, "width": 0.05, "flow_stack": 2}
 
@@ -73,13 +76,19 @@ def test_the_attention_channel_is_the_only_difference_from_a_baseline():
     assert {name for name in ours if ours[name].shape != baseline[name].shape} == {"trunk.Conv2d_1a_3x3.conv.weight"}
 
 
-@pytest.mark.parametrize(("fields", "parameters"), [({}, 23_834_568), ({"stream": "temporal"}, 23_834_568)])
-def test_parameters_of_the_streams_for_ucf101(fields, parameters):
-    """Inception-V3's 23.83 M, with 101 instead of 1000 classes and other input channels."""
-    config = StreamConfig(**fields)
+@pytest.mark.parametrize(("stream", "parameters"), [("spatial", 21_992_805), ("temporal", 21_997_701)])
+def test_parameters_of_the_streams_for_ucf101(stream, parameters):
+    """Inception-V3's 23,834,568 with 101 instead of 1000 classes and 1 or 18 channels more."""
+    config = StreamConfig(stream=stream)
+    assert parameters == 23_834_568 - 899 * (2048 + 1) + 32 * 3 * 3 * (config.in_channels - 3)
     with torch.device("meta"):
-        counted = sum(parameter.numel() for parameter in StreamNet(config).parameters())
-    assert counted == parameters - 899 * 2049 + 32 * 9 * (config.in_channels - 3)
+        assert sum(parameter.numel() for parameter in StreamNet(config).parameters()) == parameters
+
+
+@pytest.mark.parametrize("fields", [{}, {"stream": "temporal", "width": 0.25, "segments": 3, "partial_bn": True}])
+def test_a_stream_survives_the_record_of_its_run(fields):
+    config = StreamConfig(**fields)
+    assert from_dict(StreamConfig, json.loads(json.dumps(to_dict(config)))) == config
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -7,13 +7,17 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
+from typing import Any, TypeVar, get_type_hints, overload
 
 from jobs import recipes
 from pipeline.core import storage
+from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.train.recipe import Recipe
 
+R = TypeVar("R")
 WRONG_REQUEST = 2
+TOO_MANY_QUARANTINED = 3
 INTERRUPTED = 130
 SCRATCH = os.path.join("runtime_resources", "working_dir_files")
 """Part of the path of the copy of a submitted job's folder, in which the job runs; Ray deletes it after the job."""
@@ -30,31 +34,77 @@ def guarded(main: Callable[[list[str] | None], int], arguments: list[str] | None
         return INTERRUPTED
 
 
-def all_recipes() -> dict[str, Callable[[], Recipe]]:
-    """Return every recipe by name: the public functions of the modules in jobs/recipes."""
-    found: dict[str, Callable[[], Recipe]] = {}
+def allowed_of(text: str, listed: int) -> int:
+    """Return how many quarantined videos `--allow-quarantine` permits.
+
+    Raises:
+        UserError: neither a count nor a share.
+    """
+    try:
+        allowed = round(float(text) * listed) if "." in text else int(text)
+    except ValueError:
+        allowed = -1
+    if not 0 <= allowed <= listed:
+        fix = "write 12 for twelve videos, 0.001 for one in a thousand"
+        what = "--allow-quarantine cannot be read"
+        raise UserError(problem(what, got=text, allowed="a count, or a share with a point", fix=fix))
+    return allowed
+
+
+@overload
+def all_recipes() -> dict[str, Callable[[], Recipe]]: ...
+@overload
+def all_recipes(kind: type[R]) -> dict[str, Callable[[], R]]: ...
+def all_recipes(kind: type[Any] = Recipe) -> dict[str, Callable[[], Any]]:
+    """Return every recipe of a kind by name: the public functions of the modules in jobs/recipes that return one."""
+    found: dict[str, Callable[[], Any]] = {}
     for module_info in pkgutil.iter_modules(recipes.__path__):
         module = importlib.import_module(f"{recipes.__name__}.{module_info.name}")
         found |= {
             name: function
             for name, function in inspect.getmembers(module, inspect.isfunction)
-            if function.__module__ == module.__name__ and not name.startswith("_")
+            if function.__module__ == module.__name__
+            and not name.startswith("_")
+            and get_type_hints(function)["return"] is kind
         }
     return found
 
 
-def find_recipe(name: str) -> Callable[[], Recipe]:
+@overload
+def find_recipe(name: str) -> Callable[[], Recipe]: ...
+@overload
+def find_recipe(name: str, kind: type[R]) -> Callable[[], R]: ...
+def find_recipe(name: str, kind: type[Any] = Recipe) -> Callable[[], Any]:
     """Return the recipe function of that name.
+
+    Args:
+        name: the function's.
+        kind: of recipe; each has a job of its own.
 
     Raises:
         UserError: there is none; names the nearest.
     """
-    known = all_recipes()
+    known = all_recipes(kind)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean {near[0]}?" if near else "choose one of them"
         raise UserError(problem("There is no such recipe", got=name, allowed=", ".join(sorted(known)), fix=fix))
     return known[name]
+
+
+def described(recipe: object, text: str) -> str:
+    """Return everything that defines a run or a system, below `text`, for people."""
+    lines = [text, ""] if text else []
+
+    def section(values: dict[str, Any], prefix: str) -> None:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                section(value, f"{prefix}{key}.")
+            else:
+                lines.append(f"{prefix}{key} = {value}")
+
+    section(to_dict(recipe), "")
+    return "\n".join(lines)
 
 
 def here(path: str) -> str:

@@ -15,9 +15,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded
+from jobs.cli import TOO_MANY_QUARANTINED, allowed_of, guarded
 from pipeline.core import ray_session, storage
-from pipeline.core.errors import UserError, problem
 from pipeline.data.listing.sources import LOADERS, load_listing
 from pipeline.data.prepare.ingest import IngestConfig
 from pipeline.data.prepare.on_ray import on_ray
@@ -26,8 +25,6 @@ from pipeline.data.prepare.run import PrepareConfig, Tell, prepare
 from pipeline.data.prepare.shard_task import ShardTask
 from pipeline.data.store.shards import Codec
 from pipeline.data.video import decode
-
-TOO_MANY_QUARANTINED = 3
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -55,23 +52,6 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     bad.add_argument("--retry", nargs="+", default=[], choices=decode.REASONS, help="try videos of these reasons again")
     bad.add_argument("--verify", action="store_true", help="hash every source and shard again, redo what differs")
     return parser.parse_args(argv)
-
-
-def allowed_of(text: str, listed: int) -> int:
-    """Return how many quarantined videos `--allow-quarantine` permits.
-
-    Raises:
-        UserError: neither a count nor a share.
-    """
-    try:
-        allowed = round(float(text) * listed) if "." in text else int(text)
-    except ValueError:
-        allowed = -1
-    if not 0 <= allowed <= listed:
-        fix = "write 12 for twelve videos, 0.001 for one in a thousand"
-        what = "--allow-quarantine cannot be read"
-        raise UserError(problem(what, got=text, allowed="a count, or a share with a point", fix=fix))
-    return allowed
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,16 +15,22 @@ class Progress:
     """Says how far a run is: at most one line every `every_s` seconds, and one at the end.
 
     Args:
-        total: videos to do.
+        total: videos to do, or whatever else is counted.
         say: prints a line.
         every_s: seconds between lines.
         clock: seconds, monotonic.
+        unit: what is counted.
     """
 
     def __init__(
-        self, total: int, say: Callable[[str], None], every_s: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        say: Callable[[str], None],
+        every_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        unit: str = "videos",
     ) -> None:
-        self._total, self._say, self._every_s, self._clock = total, say, every_s, clock
+        self._total, self._say, self._every_s, self._clock, self._unit = total, say, every_s, clock, unit
         self._start_s = self._last_s = clock()
         self._first: tuple[float, int] | None = None
         self._finished = False
@@ -38,7 +44,7 @@ class Progress:
         if self._finished or not done or (now_s - self._last_s < self._every_s and not finished):
             return
         self._last_s, self._finished = now_s, finished
-        parts = [f"{done:,} of {self._total:,} videos ({done / self._total:.1%})", *self._pace(now_s, done)]
+        parts = [f"{done:,} of {self._total:,} {self._unit} ({done / self._total:.1%})", *self._pace(now_s, done)]
         if finished:
             parts.append(f"in {duration(now_s - self._start_s)}")
         self._say(", ".join([*parts, f"{quarantined:,} quarantined"]))

@@ -1,0 +1,272 @@
+"""Bring a flow set up to date with its frames: plan the shards, do the new ones, reconcile, publish the manifest last.
+
+A flow shard follows one frame shard. It stays while that is what it was, so new videos cost the shards that they came
+into. The sidecar makes a shard count: whatever is killed, the next run finds whole shards or none.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pipeline.core import storage
+from pipeline.core.config import to_dict
+from pipeline.core.errors import UserError, problem
+from pipeline.data.prepare.shard_task import Tally
+from pipeline.data.records import PreparedVideo
+from pipeline.data.store.catalog import READABLE
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.flow import catalog
+from pipeline.flow.catalog import QUARANTINED, FlowCounts, FlowRow
+from pipeline.flow.config import FlowConfig
+from pipeline.flow.dataset import CATALOG, FORMAT, MANIFEST, SETTINGS, SHARDS, changes
+from pipeline.flow.shard_task import FlowTask, make_shard, sidecar_of
+from pipeline.flow.solver import Solver
+from pipeline.flow.tree import Tree
+
+_ABANDONED_S = 3600.0
+"""Age at which a temporary file has no writer any more."""
+_PARALLEL_READS = 16
+_SIDECAR = re.compile(r"\d{5,}\.json")
+_OURS = re.compile(r"\d{5,}(-[0-9a-f]{12}\.arrow|\.json)")
+"""Names of shards and sidecars; what a person put beside them is never deleted."""
+
+Sidecars = Mapping[int, dict[str, Any]]
+"""Shard number to its sidecar, in ascending order."""
+Tell = Callable[[int, int], None]
+"""Called now and then with (pairs done, videos quarantined) in all."""
+Engine = Callable[[Sequence[FlowTask], Tell], None]
+"""Does all tasks by `make_shard`, anywhere, in any order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """What is done about shards that are there."""
+
+    backends: tuple[str, ...] = ("numba",)
+    """Those that this run uses."""
+    mix: bool = False
+    """Shards of other backends may stand beside those of this run."""
+    verify: bool = False
+    """Hash every flow shard and every frame shard again, and redo what differs."""
+    retry: bool = False
+    """Do shards with quarantined videos again."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an extraction did."""
+
+    counts: FlowCounts
+    quarantined: tuple[FlowRow, ...]
+    noted: tuple[FlowRow, ...]
+    """Videos whose frame shard is damaged, even if their frames could be read."""
+    backends: tuple[str, ...]
+    passport: str
+    shards_done: int
+    shards_kept: int
+    published: bool
+    """False when even the manifest was already right: nothing was touched."""
+
+
+def extract(
+    prepared: PreparedDataset,
+    root: str,
+    config: FlowConfig,
+    engine: Engine,
+    options: ExtractOptions,
+    *,
+    tree: Tree | None = None,
+    tell_of: Callable[[int], Tell] | None = None,
+) -> Report:
+    """Compute (or import from `tree`) the flow of every readable video; does nothing where nothing changed.
+
+    Args:
+        prepared: the frames.
+        root: path or URI of the flow set; one extraction at a time writes there.
+        config: how flow is made and stored.
+        engine: `on_ray.on_ray(...)`, or `in_process(...)`.
+        options: what to do about what is there.
+        tree: where flow is imported from.
+        tell_of: makes the receiver of progress from the number of pairs that there are to do.
+
+    Raises:
+        UserError: flow of other settings at `root`, frame shards that are not there, shards by a backend that this
+            run does not use (without `mix`).
+    """
+    root = storage.absolute(root)
+    tasks = _plan(prepared, root, config, tree)
+    _refuse_missing(prepared, tasks)
+    _claim(root, prepared, config)
+    storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
+    shards = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
+    before = _sidecars(root, shards)
+    kept = {task.number for task in tasks if _current(task, before.get(task.number), shards, options.retry)}
+    _refuse_mixture({number: before[number] for number in kept}, options, root)
+    work = [replace(task, verify=task.number in kept) for task in tasks if options.verify or task.number not in kept]
+    if work:
+        engine(work, tell_of(sum(task.pairs for task in work)) if tell_of else lambda *_: None)
+    return _publish(prepared, root, config, {task.number for task in tasks}, before)
+
+
+def _plan(prepared: PreparedDataset, root: str, config: FlowConfig, tree: Tree | None) -> list[FlowTask]:
+    """Return a task for every frame shard that holds a video, by number."""
+    videos: dict[str, list[PreparedVideo]] = {}
+    for row in prepared.rows:
+        if row.status == READABLE:
+            place = PreparedVideo(row.id, row.label, row.frames, row.shard, row.row)
+            videos.setdefault(row.shard, []).append(place)
+    sha256 = {shard["path"]: shard["sha256"] for shard in prepared.manifest["shards"]}
+    tasks = []
+    for path, members in videos.items():
+        number = int(path.rpartition("/")[2].partition("-")[0])
+        members.sort(key=lambda video: video.row)
+        tasks.append(FlowTask(number, root, prepared.root, path, sha256[path], tuple(members), config, tree))
+    return sorted(tasks, key=lambda task: task.number)
+
+
+def _refuse_missing(prepared: PreparedDataset, tasks: Sequence[FlowTask]) -> None:
+    """A frame shard that is gone is no fault of a video; nothing begins without it."""
+    found = storage.infos([storage.join(prepared.root, task.frames_shard) for task in tasks])
+    absent = [task.frames_shard for task, entry in zip(tasks, found, strict=True) if not entry.is_file]
+    if absent and not tasks[0].tree:
+        raise UserError(
+            problem(
+                f"{len(absent)} of {len(tasks)} frame shards are not in {prepared.root}",
+                got=", ".join(absent[:5]),
+                allowed="every shard of the manifest",
+                fix="run jobs/prepare_data.py again; it makes absent shards",
+            )
+        )
+
+
+def _claim(root: str, prepared: PreparedDataset, config: FlowConfig) -> None:
+    """Say at `root`, before the first shard, what it is to hold; keep flow of other settings from being replaced."""
+    settings = {"format": FORMAT, "frames": prepared.name, **to_dict(config)}
+    place = storage.join(root, SETTINGS)
+    held = storage.read_json(place) if storage.exists(place) else {}
+    changed = [f"{key} {old} -> {new}" for key, old, new in changes(held, settings)]
+    begun = any(_SIDECAR.fullmatch(entry.base_name) for entry in storage.list_files(storage.join(root, SHARDS)))
+    if changed and begun:
+        raise UserError(
+            problem(
+                f"{root} holds other flow",
+                got="; ".join(changed),
+                allowed="the settings that it was begun with",
+                fix="choose another --out, or remove that folder",
+            )
+        )
+    storage.write_json(place, settings)
+
+
+def _current(task: FlowTask, sidecar: dict[str, Any] | None, sizes: Mapping[str, int], retry: bool) -> bool:
+    """True when a sidecar and its shard are what the task would make."""
+    if not sidecar or sidecar["key"] != task.key:
+        return False
+    shard = sidecar["shard"]
+    whole = sizes.get(shard["path"].rpartition("/")[2]) == shard["bytes"]
+    return whole and not (retry and any(row["status"] == QUARANTINED or row["note"] for row in sidecar["rows"]))
+
+
+def _refuse_mixture(kept: Sidecars, options: ExtractOptions, root: str) -> None:
+    """Backends agree to a few hundredths of a pixel and not to the bit; a set of both is a decision."""
+    found = {sidecar["backend"] for sidecar in kept.values()}
+    everything = sorted({*found, *options.backends})
+    if len(everything) > 1 and not options.mix:
+        raise UserError(
+            problem(
+                "Flow of several backends would stand in one set",
+                got=f"this run: {', '.join(options.backends)}; in {root}: {', '.join(sorted(found)) or 'nothing'}",
+                allowed="one backend, unless mixing is asked for",
+                fix="pass --mix-backends (each shard says which backend made it), or choose another --out or --backend",
+            )
+        )
+
+
+def _sidecars(root: str, names: Collection[str]) -> dict[int, dict[str, Any]]:
+    """Return every sidecar by its number, in ascending order, without those that are not JSON any more."""
+    numbers = sorted(int(name.removesuffix(".json")) for name in names if _SIDECAR.fullmatch(name))
+
+    def read(number: int) -> dict[str, Any] | None:
+        try:
+            value: dict[str, Any] = storage.read_json(sidecar_of(root, number))
+        except ValueError:
+            return None
+        return value
+
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+        found = zip(numbers, pool.map(read, numbers), strict=True)
+        return {number: sidecar for number, sidecar in found if sidecar is not None}
+
+
+def _publish(prepared: PreparedDataset, root: str, config: FlowConfig, numbers: set[int], before: Sidecars) -> Report:
+    """Join the sidecars to catalog and manifest, reconcile, publish, delete what nothing refers to."""
+    names = [entry.base_name for entry in storage.list_files(storage.join(root, SHARDS))]
+    sidecars = {number: sidecar for number, sidecar in _sidecars(root, names).items() if number in numbers}
+    assert sidecars.keys() == numbers, "every task has published its sidecar"
+    row_of = {values["id"]: FlowRow(**values) for sidecar in sidecars.values() for values in sidecar["rows"]}
+    readable = [row.id for row in prepared.rows if row.status == READABLE]
+    rows = tuple(row_of[video_id] for video_id in readable)
+    assert len(row_of) == len(rows), "every readable video has one row"
+    counts, table = catalog.count(rows), catalog.to_parquet(rows)
+    made_with = _distinct([sidecar["made_with"] for sidecar in sidecars.values()])
+    identity = catalog.passport_of(rows, config, frames=prepared.passport, made_with=made_with)
+    backends = tuple(sorted({sidecar["backend"] for sidecar in sidecars.values()}))
+    manifest = {
+        "format": FORMAT,
+        "frames": {
+            "name": prepared.name,
+            "passport": prepared.passport,
+            "parts": dict(prepared.manifest["passport_parts"]),
+        },
+        "settings": to_dict(config),
+        "backends": backends,
+        "catalog_sha256": hashlib.sha256(table).hexdigest(),
+        "counts": asdict(counts),
+        "passport": identity.digest,
+        "passport_parts": identity.parts,
+        "shards": [{**sidecar["shard"], "backend": sidecar["backend"]} for sidecar in sidecars.values()],
+        "made_with": made_with,
+    }
+    written = [
+        storage.publish_bytes(storage.join(root, CATALOG), table),
+        storage.write_json(storage.join(root, MANIFEST), manifest),
+    ]
+    _prune(root, names, sidecars)
+    done = sum(sidecar != before.get(number) for number, sidecar in sidecars.items())
+    quarantined = tuple(row for row in rows if row.status == QUARANTINED)
+    noted = tuple(row for row in rows if row.note)
+    kept = len(numbers) - done
+    return Report(counts, quarantined, noted, backends, identity.digest, done, kept, done > 0 or any(written))
+
+
+def _distinct(values: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
+
+
+def _prune(root: str, names: Iterable[str], sidecars: Sidecars) -> None:
+    """Delete shards and sidecars of earlier states, after the manifest has stopped referring to them."""
+    needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars.values()}
+    needed |= {sidecar_of(root, number).rpartition("/")[2] for number in sidecars}
+    for name in names:
+        if name not in needed and _OURS.fullmatch(name):
+            storage.delete(storage.join(root, SHARDS, name))
+
+
+def in_process(solver: Solver | None) -> Engine:
+    """Return the engine without Ray: one task after the other."""
+
+    def run(tasks: Sequence[FlowTask], tell: Tell) -> None:
+        tally = Tally()
+
+        def tick(shard: int, done: int, quarantined: int) -> None:
+            tally.add(shard, done, quarantined)
+            tell(*tally.totals())
+
+        for task in tasks:
+            make_shard(task, solver, tick)
+
+    return run

@@ -4,22 +4,22 @@ Source: the two-stream thesis (S3). Each final network needs the map of the othe
 that the final network would give. A first round cuts the circle: its networks were trained with `START_ATTENTION`
 everywhere, and see it here too (docs/decisions/0007).
 
-    first round    frames, 0.1 -> first spatial  -> features -> attention net -> S
-                   flow,   0.1 -> first temporal -> features -> attention net -> T
-    final round    frames, T   -> spatial  -> softmax -> mean over views --+
-                   flow,   S   -> temporal -> softmax -> mean over views --+-> weighted mean
+    first round    whole frames, 0.1 -> first spatial  -> features -> attention net -> S
+                   whole flow,   0.1 -> first temporal -> features -> attention net -> T
+    final round    views of frames, T -> spatial  -> softmax -> mean over views --+
+                   views of flow,   S -> temporal -> softmax -> mean over views --+-> weighted mean
 
 No label, and nothing made from one, enters: `models.grad_cam` is not imported here. Letters: B video, G view (frame and
 crop), N all views of all videos, H and W of the view, h and w of the feature map, C channel, K class.
 """
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from models.attention_maps import START_ATTENTION, resize_maps
+from models.attention_maps import START_ATTENTION, WHOLE, crop_maps
 from models.attention_net import AttentionNet
 from models.outputs import TwoStreamOutput
 from models.stream import StreamNet, to_input
@@ -85,15 +85,25 @@ class TwoStream(nn.Module):
         rgb_BGHWC: Tensor,
         flow_BGHWC: Tensor,
         *,
+        whole_rgb_BGHWC: Tensor | None = None,
+        whole_flow_BGHWC: Tensor | None = None,
+        box_BG4: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
     ) -> TwoStreamOutput:
         """Recognise videos, each by some views of its frames and, at the same places, of its flow.
 
+        Maps are made of whole frames, as those were that the attention nets learnt from, and each view gets its part of
+        them. Without `whole_*` the views are whole frames themselves.
+
         Args:
             rgb_BGHWC: uint8 frames.
             flow_BGHWC: uint8 stacks of flow, 2m channels as `to_input` takes them. View g of the flow starts at the
                 frame of view g and shows the same crop: their maps are exchanged place by place.
+            whole_rgb_BGHWC: the whole frames, their height and width resized to the network's; one for each view, or
+                a single one where all views of a row are crops of the same frame.
+            whole_flow_BGHWC: the same of the flow.
+            box_BG4: what of the frame each view shows, as `crop_maps` takes it.
             dtype: of the networks' inputs.
             channels_last: memory layout of the networks' inputs.
 
@@ -101,42 +111,106 @@ class TwoStream(nn.Module):
             Probabilities and both maps, float32.
 
         Raises:
-            ValueError: inputs of the wrong shape or type, or views that do not pair.
+            ValueError: inputs of the wrong shape or type, views that do not pair, or whole frames without boxes.
         """
-        batch, views = rgb_BGHWC.shape[:2]
-        if flow_BGHWC.shape[:2] != (batch, views) or views == 0:
-            raise ValueError(
-                f"Every view of frames needs its view of flow. Received: frames {tuple(rgb_BGHWC.shape)}, flow "
-                f"{tuple(flow_BGHWC.shape)}. Allowed: equal B and G, G at least 1. Fix: sample both at the same places."
-            )
-        rgb_N1HWC, flow_N1HWC = (x.flatten(0, 1).unsqueeze(1) for x in (rgb_BGHWC, flow_BGHWC))
-        parts = [
-            self._views(rgb_N1HWC[i : i + self.at_once], flow_N1HWC[i : i + self.at_once], dtype, channels_last)
-            for i in range(0, batch * views, self.at_once)
-        ]
-        spatial_BGK, temporal_BGK, spatial_map_BGhw, temporal_map_BGhw = (
-            torch.unflatten(torch.cat(part), 0, (batch, views)) for part in zip(*parts, strict=True)
+        _check_pairs(rgb_BGHWC, flow_BGHWC)
+        if whole_rgb_BGHWC is None or whole_flow_BGHWC is None or box_BG4 is None:
+            _check_none(whole_rgb_BGHWC, whole_flow_BGHWC, box_BG4)
+            whole_rgb_BGHWC, whole_flow_BGHWC = rgb_BGHWC, flow_BGHWC
+        _check_wholes(whole_rgb_BGHWC, whole_flow_BGHWC, rgb_BGHWC)
+        spatial_map_BGhw, temporal_map_BGhw = self.maps(
+            whole_rgb_BGHWC, whole_flow_BGHWC, dtype=dtype, channels_last=channels_last
         )
+        options: dict[str, Any] = {"at_once": self.at_once, "dtype": dtype, "channels_last": channels_last}
+        spatial_BGK = view_probabilities(self.spatial, rgb_BGHWC, temporal_map_BGhw, box_BG4, **options)
+        temporal_BGK = view_probabilities(self.temporal, flow_BGHWC, spatial_map_BGhw, box_BG4, **options)
         spatial_BK, temporal_BK = spatial_BGK.mean(dim=1), temporal_BGK.mean(dim=1)
         fused_BK = fuse(spatial_BK, temporal_BK, self.fusion)
         return TwoStreamOutput(spatial_BK, temporal_BK, fused_BK, spatial_map_BGhw, temporal_map_BGhw)
 
-    def _views(
-        self, rgb_N1HWC: Tensor, flow_N1HWC: Tensor, dtype: torch.dtype, channels_last: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        def prepared(x_N1HWC: Tensor, attention: Tensor | float, net: StreamNet) -> Tensor:
-            return to_input(x_N1HWC, attention, net.config, dtype=dtype, channels_last=channels_last)[:, 0]
+    @torch.no_grad()
+    def maps(
+        self,
+        rgb_BGHWC: Tensor,
+        flow_BGHWC: Tensor,
+        *,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Run the first round on whole frames: S of the frames and T of the flow, each B,G,h,w in [0, 1], float32.
 
-        rgb_NCHW = prepared(rgb_N1HWC, START_ATTENTION, self.first_spatial)
-        flow_NCHW = prepared(flow_N1HWC, START_ATTENTION, self.first_temporal)
-        spatial_map_Nhw = self.spatial_attention(self.first_spatial.features(rgb_NCHW))
-        temporal_map_Nhw = self.temporal_attention(self.first_temporal.features(flow_NCHW))
-        size = self.spatial.config.size
-        rgb_NCHW = prepared(rgb_N1HWC, resize_maps(temporal_map_Nhw, size).unsqueeze(1), self.spatial)
-        flow_NCHW = prepared(flow_N1HWC, resize_maps(spatial_map_Nhw, size).unsqueeze(1), self.temporal)
-        spatial_NK = self.spatial.scores(self.spatial.features(rgb_NCHW)).float().softmax(dim=1)
-        temporal_NK = self.temporal.scores(self.temporal.features(flow_NCHW)).float().softmax(dim=1)
-        return spatial_NK, temporal_NK, spatial_map_Nhw, temporal_map_Nhw
+        Args:
+            rgb_BGHWC: uint8 frames.
+            flow_BGHWC: uint8 stacks of flow.
+            dtype: of the networks' inputs.
+            channels_last: memory layout of the networks' inputs.
+        """
+        found = []
+        for x_BGHWC, net, attention in (
+            (rgb_BGHWC, self.first_spatial, self.spatial_attention),
+            (flow_BGHWC, self.first_temporal, self.temporal_attention),
+        ):
+            x_NHWC = x_BGHWC.flatten(0, 1)
+            pieces = [
+                attention(net.features(_images(x_NHWC[some], START_ATTENTION, net, dtype, channels_last)))
+                for some in _pieces(len(x_NHWC), self.at_once)
+            ]
+            found.append(torch.unflatten(torch.cat(pieces).float(), 0, x_BGHWC.shape[:2]))
+        return found[0], found[1]
+
+
+@torch.no_grad()
+def view_probabilities(
+    net: StreamNet,
+    x_BGHWC: Tensor,
+    map_BGhw: Tensor | None = None,
+    box_BG4: Tensor | None = None,
+    *,
+    at_once: int = 64,
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+) -> Tensor:
+    """Let one stream classify every view on its own.
+
+    Args:
+        net: in evaluation mode.
+        x_BGHWC: uint8 views.
+        map_BGhw: of whole frames, one for each view or a single one for all views of a row. None: 0.1 everywhere, and
+            nothing for a stream without attention channel.
+        box_BG4: what of the frame each view shows; None: all of it.
+        at_once: views that go through the network together.
+        dtype: of the network's input.
+        channels_last: memory layout of the network's input.
+
+    Returns:
+        probabilities_BGK, float32.
+
+    Raises:
+        ValueError: inputs of the wrong shape or type.
+    """
+    batch, views = x_BGHWC.shape[:2]
+    x_NHWC = x_BGHWC.flatten(0, 1)
+    if map_BGhw is not None:
+        map_Nhw = map_BGhw.expand(batch, views, *map_BGhw.shape[2:]).flatten(0, 1)
+        box_N4 = torch.tensor(WHOLE).expand(batch * views, 4) if box_BG4 is None else box_BG4.flatten(0, 1)
+    parts: list[Tensor] = []
+    for some in _pieces(len(x_NHWC), at_once):
+        attention: Tensor | float | None = START_ATTENTION if net.config.attention_channel else None
+        if map_BGhw is not None:
+            attention = crop_maps(map_Nhw[some], box_N4[some], net.config.size).unsqueeze(1)
+        parts.append(net.scores(net.features(_images(x_NHWC[some], attention, net, dtype, channels_last))))
+    return torch.unflatten(torch.cat(parts).float().softmax(dim=1), 0, (batch, views))
+
+
+def _pieces(total: int, at_once: int) -> list[slice]:
+    return [slice(start, start + at_once) for start in range(0, total, at_once)]
+
+
+def _images(
+    x_NHWC: Tensor, attention: Tensor | float | None, net: StreamNet, dtype: torch.dtype, channels_last: bool
+) -> Tensor:
+    """Return x_NCHW of images that are segments of their own."""
+    return to_input(x_NHWC.unsqueeze(1), attention, net.config, dtype=dtype, channels_last=channels_last)[:, 0]
 
 
 def fuse(spatial_BK: Tensor, temporal_BK: Tensor, weights: tuple[float, float] = FUSION) -> Tensor:
@@ -153,6 +227,34 @@ def fuse(spatial_BK: Tensor, temporal_BK: Tensor, weights: tuple[float, float] =
     _check_fusion(weights)
     spatial, temporal = weights
     return (spatial * spatial_BK + temporal * temporal_BK) / (spatial + temporal)
+
+
+def _check_pairs(rgb_BGHWC: Tensor, flow_BGHWC: Tensor) -> None:
+    if flow_BGHWC.shape[:2] != rgb_BGHWC.shape[:2] or rgb_BGHWC.shape[1] == 0:
+        raise ValueError(
+            f"Every view of frames needs its view of flow. Received: frames {tuple(rgb_BGHWC.shape)}, flow "
+            f"{tuple(flow_BGHWC.shape)}. Allowed: equal B and G, G at least 1. Fix: sample both at the same places."
+        )
+
+
+def _check_none(*parts: Tensor | None) -> None:
+    if any(part is not None for part in parts):
+        raise ValueError(
+            "Views of frames come with the whole frames and with their boxes. Received: some of whole_rgb_BGHWC, "
+            "whole_flow_BGHWC, box_BG4. Allowed: all three, or none where the views are whole frames. Fix: give all "
+            "three."
+        )
+
+
+def _check_wholes(whole_rgb_BGHWC: Tensor, whole_flow_BGHWC: Tensor, rgb_BGHWC: Tensor) -> None:
+    batch, views = rgb_BGHWC.shape[:2]
+    shapes = whole_rgb_BGHWC.shape[:2], whole_flow_BGHWC.shape[:2]
+    if any(tuple(shape) not in ((batch, views), (batch, 1)) for shape in shapes) or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"Every view needs its whole frame. Received: whole frames {tuple(whole_rgb_BGHWC.shape)} and flow "
+            f"{tuple(whole_flow_BGHWC.shape)} for {batch} x {views} views. Allowed: one for each view, or one for "
+            "each row. Fix: sample both at the places of the views."
+        )
 
 
 def _check_fusion(weights: tuple[float, float]) -> None:

@@ -14,7 +14,7 @@ import models
 from models import AttentionNet, StreamConfig, StreamNet, TwoStream
 from models.attention_maps import START_ATTENTION
 from models.stream import to_input
-from models.two_stream import FUSION, fuse
+from models.two_stream import FUSION, fuse, view_probabilities
 
 SIZE, CLASSES, STACK = 139, 5, 2
 
@@ -147,7 +147,8 @@ def test_trap_20_no_argument_on_the_path_can_carry_a_label():
     path = [
         TwoStream.__init__,
         TwoStream.forward,
-        TwoStream._views,
+        TwoStream.maps,
+        view_probabilities,
         AttentionNet.forward,
         AttentionNet.logits,
         StreamNet.forward,
@@ -159,7 +160,8 @@ def test_trap_20_no_argument_on_the_path_can_carry_a_label():
     ]
     names = {name for function in path for name in parameters_of(function)}
     assert not [name for name in names if any(word in name.lower() for word in words)]
-    assert parameters_of(TwoStream.forward) == {"self", "rgb_BGHWC", "flow_BGHWC", "dtype", "channels_last"}
+    wholes = {"whole_rgb_BGHWC", "whole_flow_BGHWC", "box_BG4"}
+    assert parameters_of(TwoStream.forward) == {"self", "rgb_BGHWC", "flow_BGHWC", "dtype", "channels_last"} | wholes
 
 
 def test_trap_20_what_makes_maps_from_labels_is_out_of_reach():
@@ -191,6 +193,84 @@ def test_trap_20_other_labels_change_nothing(parts, clips):
     for mine, other in zip(out, again, strict=True):
         assert torch.equal(mine, other)
         assert not mine.requires_grad
+
+
+@pytest.fixture
+def wholes():
+    """A whole frame and stack for each of the two videos, and three boxes, the last one mirrored."""
+    draw = torch.Generator().manual_seed(1)
+    rgb, flow = (
+        torch.randint(0, 256, (2, 1, SIZE, SIZE, channels), dtype=torch.uint8, generator=draw)
+        for channels in (3, 2 * STACK)
+    )
+    boxes = [[0.1, 0.2, 0.6, 0.7], [0.0, 0.0, 1.0, 1.0], [0.9, 0.3, 0.4, 0.8]]
+    return {"whole_rgb_BGHWC": rgb, "whole_flow_BGHWC": flow, "box_BG4": torch.tensor(boxes).expand(2, 3, 4)}
+
+
+def cut(map_hw, box):
+    """Bilinear upsampling to a fine grid of the frame, cut and averaged down: another way to a crop's channel."""
+    fine = nn.Upsample((SIZE * 20, SIZE * 20), mode="bilinear", align_corners=False)(map_hw[None, None])[0, 0]
+    x0, y0, x1, y1 = (round(float(share) * SIZE * 20) for share in box)
+    part = fine[y0:y1, min(x0, x1) : max(x0, x1)]
+    part = nn.functional.interpolate(part[None, None], (SIZE, SIZE), mode="bilinear", align_corners=False)[0, 0]
+    return part.flip(1) if x0 > x1 else part
+
+
+def test_maps_are_made_of_whole_frames_and_cut_as_the_views_are(parts, clips, wholes):
+    into_first = [seen_by(parts[f"first_{kind}"]) for kind in ("spatial", "temporal")]
+    into_final = [seen_by(parts[kind]) for kind in ("spatial", "temporal")]
+    out = TwoStream(**parts)(*clips, **wholes)
+    assert [tuple(x[0].shape) for x in into_first] == [(2, 4, SIZE, SIZE), (2, 2 * STACK + 1, SIZE, SIZE)]
+    pixels_NCHW = wholes["whole_rgb_BGHWC"][:, 0].permute(0, 3, 1, 2).float() / 127.5 - 1
+    torch.testing.assert_close(into_first[0][0][:, :3], pixels_NCHW)
+    assert out.spatial_map_BGhw.shape[:2] == out.temporal_map_BGhw.shape[:2] == (2, 1), "one map a frame"
+    for inputs, channels, maps in ((into_final[0], 3, out.temporal_map_BGhw), (into_final[1], 4, out.spatial_map_BGhw)):
+        for n in range(6):
+            expected = cut(maps[n // 3, 0], wholes["box_BG4"][n // 3, n % 3])
+            torch.testing.assert_close(inputs[0][n, channels], expected, rtol=0, atol=0.02)
+
+
+def test_a_whole_frame_for_each_view_or_one_for_all_of_them(parts, clips, wholes):
+    system = TwoStream(**parts, at_once=4)
+    shared = system(*clips, **wholes)
+    own = {name: x if name == "box_BG4" else x.expand(-1, 3, -1, -1, -1) for name, x in wholes.items()}
+    for mine, other in zip(system(*clips, **own), shared, strict=True):
+        torch.testing.assert_close(
+            mine, other if mine.shape == other.shape else other.expand_as(mine), atol=5e-4, rtol=0
+        )
+
+
+def test_views_that_are_whole_frames_need_no_other(parts, clips):
+    """The same pixels named twice, with the box of everything, give what one naming gives."""
+    system = TwoStream(**parts)
+    box = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(2, 3, 4)
+    again = system(*clips, whole_rgb_BGHWC=clips[0], whole_flow_BGHWC=clips[1], box_BG4=box)
+    for mine, other in zip(again, system(*clips), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_a_stream_alone_answers_view_by_view(parts, clips):
+    """What a test without attention takes: 0.1 everywhere, or no channel at all."""
+    net = parts["first_spatial"].eval()
+    found = view_probabilities(net, clips[0], at_once=4)
+    with torch.no_grad():
+        expected = net(to_input(clips[0], START_ATTENTION, net.config)).segment_logits_BGK.softmax(dim=2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)
+    bare = StreamNet(
+        StreamConfig(stream="spatial", classes=CLASSES, size=SIZE, width=0.05, attention_channel=False)
+    ).eval()
+    assert view_probabilities(bare, clips[0]).shape == (2, 3, CLASSES)
+    with pytest.raises(ValueError, match="one without has no place for it"):
+        view_probabilities(bare, clips[0], torch.full((2, 3, 3, 3), 0.1))
+
+
+@pytest.mark.parametrize("absent", ["whole_rgb_BGHWC", "whole_flow_BGHWC", "box_BG4"])
+def test_whole_frames_without_boxes_are_refused(absent, parts, clips, wholes):
+    with pytest.raises(ValueError, match="Allowed: all three, or none"):
+        TwoStream(**parts)(*clips, **{name: x for name, x in wholes.items() if name != absent})
+    wholes["whole_flow_BGHWC"] = clips[1][:, :2]
+    with pytest.raises(ValueError, match="Every view needs its whole frame"):
+        TwoStream(**parts)(*clips, **wholes)
 
 
 def test_views_of_other_videos_do_not_matter(parts, clips):

@@ -111,25 +111,22 @@ def original_clips(case: Case, rank: int) -> Iterator[int]:
         yield 1
 
 
-def settings(case: Case, seed: int) -> tuple[PreparedDataset, Plan, dict[str, object]]:
+def settings(case: Case, seed: int) -> tuple[PreparedDataset, Plan, feed.TrainingRequest]:
     """Return the arguments of the feed: a run of so many epochs that no measurement sees its end."""
     dataset = PreparedDataset.open(case.prepared)
     plan = Plan(seed=seed, samples=len(dataset.videos("train")), global_batch=BATCH, epochs=100_000)
-    options = {"data": DataConfig(), "clip": case.clip, "augment": AUGMENT, "accumulate": 1, "start_step": 0}
-    return dataset, plan, options | {"rank": 0, "world": 1}
+    return dataset, plan, feed.TrainingRequest(data=DataConfig(), clip=case.clip, augment=AUGMENT)
 
 
 def shard_clips(case: Case, rank: int) -> Iterator[int]:
     """Load training batches from the shards without end, in this process; yields the clips of each."""
-    dataset, plan, options = settings(case, rank)
-    for batch in feed.local_train_batches(dataset, plan, **options):  # type: ignore[arg-type]
+    for batch in feed.local_train_batches(*settings(case, rank)):
         yield len(batch.ids)
 
 
 def feed_clips(case: Case, cpus: int) -> Iterator[int]:
     """Receive training batches from Ray Data without end; yields the clips of each."""
-    dataset, plan, options = settings(case, 0)
-    batches = feed.train_batches(dataset, plan, **options, data_cpus=cpus, prefetch=4)  # type: ignore[arg-type]
+    batches = feed.train_batches(*settings(case, 0), data_cpus=cpus, prefetch=4)
     try:
         for batch in batches:
             yield len(batch.ids)

@@ -15,6 +15,7 @@ from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.clips import load_views
+from pipeline.data.feed.views import check_mirroring, note_enlarging
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.data.store.shards import read_video
@@ -107,7 +108,8 @@ def predict(dataset: PreparedDataset, job: PredictJob) -> Iterator[dict[str, Any
         UserError: mirrored crops of classes that name directions, an empty split, or a job larger than the cluster.
         RuntimeError: the predictions do not reconcile with the split.
     """
-    job.protocol.check_classes(dataset.classes)
+    check_mirroring(job.protocol.view, dataset.classes)
+    note_enlarging(dataset, job.protocol.clip)
     videos = dataset.videos(job.split, job.fold)
     if not videos:
         fix = "name another split with --split"

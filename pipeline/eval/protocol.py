@@ -1,14 +1,12 @@
 """Test protocols: how many clips of how many frames, how far apart, how many crops; scores are averaged over them."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ClipConfig, ViewConfig
 from pipeline.data.feed.clips import View, views_of
-from pipeline.data.feed.flip import is_direction_free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +29,6 @@ class Protocol:
     def views(self) -> tuple[View, ...]:
         """Every view of a video, clip by clip."""
         return views_of(self.view)
-
-    def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse mirrored crops where a mirrored video belongs to another class: their mean would mix two answers.
-
-        Raises:
-            UserError: ten crops, and a class text that names a direction.
-        """
-        if self.view.crops == 10 and not is_direction_free(classes):
-            raise UserError(
-                problem(
-                    "Mirrored test crops change the class of some videos",
-                    got="10 crops, five of them mirrored",
-                    allowed="1 or 3 crops where class texts name left, right or a sense of turning",
-                    fix="use --crops 3, or view.crops=3 in a recipe",
-                )
-            )
 
     def describe(self) -> str:
         """Say the protocol in full."""

@@ -28,6 +28,7 @@ from mlflow.types.schema import Array
 from pipeline.core.config import from_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.clips import load_original
+from pipeline.data.feed.views import check_mirroring
 from pipeline.eval.load import Recogniser, load
 from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol
@@ -105,7 +106,7 @@ class VideoModel:
 def _protocol(recipe: Recipe, classes: Sequence[str]) -> Protocol:
     """The recipe's own test protocol, once its classes allow it."""
     protocol = Protocol(clip=recipe.clip, view=recipe.view)
-    protocol.check_classes(classes)
+    check_mirroring(protocol.view, classes)
     return protocol
 
 

@@ -7,7 +7,14 @@ from typing import Any, Protocol
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ViewConfig
-from pipeline.data.feed.batches import local_test_batches, local_train_batches, test_batches, train_batches
+from pipeline.data.feed.batches import (
+    TrainingRequest,
+    ViewsRequest,
+    local_test_batches,
+    local_train_batches,
+    test_batches,
+    train_batches,
+)
 from pipeline.data.feed.microbatch import clip_bytes
 from pipeline.data.feed.plan import Plan
 from pipeline.data.store.catalog import Passport, compare_passports
@@ -119,23 +126,7 @@ class PreparedFeed:
     def train(self, start_step: int, rank: int, world: int) -> Batches:
         """Yield this worker's micro-batches of all steps from `start_step` on."""
         recipe, compute = self._recipe, self._recipe.compute
-        if compute.data_cpus:
-            return train_batches(
-                self._dataset,
-                self.plan,
-                data=recipe.data,
-                clip=recipe.clip,
-                augment=recipe.augment,
-                accumulate=recipe.train.accumulate,
-                start_step=start_step,
-                rank=rank,
-                world=world,
-                data_cpus=compute.data_cpus,
-                prefetch=compute.prefetch,
-            )
-        return local_train_batches(
-            self._dataset,
-            self.plan,
+        request = TrainingRequest(
             data=recipe.data,
             clip=recipe.clip,
             augment=recipe.augment,
@@ -144,25 +135,23 @@ class PreparedFeed:
             rank=rank,
             world=world,
         )
+        if not compute.data_cpus:
+            return local_train_batches(self._dataset, self.plan, request)
+        cpus, prefetch = compute.data_cpus, compute.prefetch
+        return train_batches(self._dataset, self.plan, request, data_cpus=cpus, prefetch=prefetch)
 
     def validation(self, rank: int, world: int) -> Batches:
         """Yield this worker's share of the validation split: one centred clip a video, no padding."""
         recipe, compute = self._recipe, self._recipe.compute
-        split, fold = recipe.data.test_split, recipe.data.fold
-        clip, views, batch = recipe.clip, ViewConfig(), micro_batch(recipe)
-        if compute.data_cpus:
-            return test_batches(
-                self._dataset,
-                split,
-                fold,
-                clip=clip,
-                views=views,
-                batch=batch,
-                rank=rank,
-                world=world,
-                data_cpus=compute.data_cpus,
-                prefetch=compute.prefetch,
-            )
-        return local_test_batches(
-            self._dataset, split, fold, clip=clip, views=views, batch=batch, rank=rank, world=world
+        request = ViewsRequest(
+            split=recipe.data.test_split,
+            fold=recipe.data.fold,
+            clip=recipe.clip,
+            views=ViewConfig(),
+            batch=micro_batch(recipe),
+            rank=rank,
+            world=world,
         )
+        if not compute.data_cpus:
+            return local_test_batches(self._dataset, request)
+        return test_batches(self._dataset, request, data_cpus=compute.data_cpus, prefetch=compute.prefetch)

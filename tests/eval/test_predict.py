@@ -1,5 +1,7 @@
 """Predictions of a split through Ray, against clip-by-clip forward passes; every video once, or an error."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,16 @@ def test_what_the_cluster_cannot_hold_is_refused_before_it_waits(ray_cluster, ti
         run(tiny_root, tiny_checkpoint, actors=9)
     with pytest.raises(UserError, match="GPU"):
         run(tiny_root, tiny_checkpoint, gpu=True)
+
+
+@pytest.mark.ray
+def test_frames_larger_than_the_stored_ones_are_said_once(ray_cluster, tiny_root, tiny_checkpoint, caplog):
+    job = PredictJob(
+        checkpoint=tiny_checkpoint, split="validation", fold=1, protocol=protocol_of(replace(CLIP, short_side=36))
+    )
+    for _ in range(2):
+        predict(PreparedDataset.open(tiny_root), job)
+    assert caplog.text.count("with a short side of 32, so test frames are enlarged to clip.short_side=36") == 1
 
 
 VIDEOS = [PreparedVideo(f"v{i}", i, 8, "shards/0.arrow", i) for i in range(3)]

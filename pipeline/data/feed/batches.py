@@ -5,9 +5,6 @@ state to save or restore: a run that resumes at a step builds the rest of the pl
 """
 
 import contextlib
-import dataclasses
-import functools
-import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
@@ -16,10 +13,11 @@ import torch
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import AugmentConfig, ClipConfig, DataConfig, ViewConfig
 from pipeline.data.feed.clips import views_of
-from pipeline.data.feed.flip import flip_map, is_direction_free
-from pipeline.data.feed.microbatch import Loader, MicroBatch, MicroPlan, plan_training, plan_views
+from pipeline.data.feed.flip import flip_map
+from pipeline.data.feed.microbatch import ClipLoader, MicroBatch, MicroPlan, plan_training, plan_views
 from pipeline.data.feed.plan import Plan
-from pipeline.data.feed.stream import Share, stream
+from pipeline.data.feed.stream import Share, owned, stream
+from pipeline.data.feed.views import check_mirroring, note_enlarging
 from pipeline.data.records import HIDDEN_LABEL
 from pipeline.data.store.prepared import PreparedDataset
 
@@ -46,35 +44,53 @@ class Batch:
     """Samples of the whole step, over all ranks and micro-batches; in tests those of this batch."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """Which training batches: of which videos, as what clips, for which worker, from where on."""
+
+    data: DataConfig
+    """Split, fold and whether labels follow a flip."""
+    clip: ClipConfig
+    augment: AugmentConfig
+    accumulate: int = 1
+    """Micro-batches that a rank makes of its share of a step."""
+    start_step: int = 0
+    """First global step."""
+    rank: int = 0
+    """This training process."""
+    world: int = 1
+    """Training processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsRequest:
+    """Which test batches: of which videos, as what views, for which process."""
+
+    split: str
+    fold: int = 1
+    """Official fold, from 1."""
+    clip: ClipConfig
+    views: ViewConfig
+    batch: int
+    """Views of a batch; the last one of a rank may have fewer."""
+    rank: int = 0
+    """This process."""
+    world: int = 1
+    """Processes."""
+
+
 def train_batches(
-    dataset: PreparedDataset,
-    plan: Plan,
-    *,
-    data: DataConfig,
-    clip: ClipConfig,
-    augment: AugmentConfig,
-    accumulate: int,
-    start_step: int,
-    rank: int,
-    world: int,
-    data_cpus: float,
-    prefetch: int,
+    dataset: PreparedDataset, plan: Plan, request: TrainingRequest, *, data_cpus: float, prefetch: int
 ) -> Generator[Batch, None, None]:
-    """Yield the micro-batches of `rank` from `start_step` to the end of the run, loaded by Ray Data tasks.
+    """Yield the micro-batches of a rank from a step to the end of the run, loaded by Ray Data tasks.
 
     Ray must be initialised, and `data_cpus` CPUs free beside the training processes. Close the generator to stop the
     tasks before its end.
 
     Args:
         dataset: the prepared data set.
-        plan: order of the run; its `samples` are the readable videos of `data.train_split`, counted by id.
-        data: split, fold and whether labels follow a flip.
-        clip: frames and size of a clip.
-        augment: ranges of the augmentation.
-        accumulate: micro-batches that a rank makes of its share of a step.
-        start_step: first global step, from 0.
-        rank: this training process.
-        world: training processes.
+        plan: order of the run; its `samples` are the readable videos of the split, counted by id.
+        request: which batches.
         data_cpus: logical CPUs of the tasks of all ranks together.
         prefetch: micro-batches held ready for this rank.
 
@@ -82,91 +98,45 @@ def train_batches(
         UserError: the plan is not of this split, a video has no label, a step has too few clips for the workers, or
             a video could not be read.
     """
-    plans, loader = _training(dataset, plan, data, clip, augment, accumulate, start_step, rank, world)
-    return _copied(stream(plans, loader, Share(data_cpus / world, prefetch, world)))
+    plans, loader = _training(dataset, plan, request)
+    return _through_ray(plans, loader, Share(data_cpus / request.world, prefetch, request.world))
 
 
-def local_train_batches(
-    dataset: PreparedDataset,
-    plan: Plan,
-    *,
-    data: DataConfig,
-    clip: ClipConfig,
-    augment: AugmentConfig,
-    accumulate: int,
-    start_step: int,
-    rank: int,
-    world: int,
-) -> Generator[Batch, None, None]:
+def local_train_batches(dataset: PreparedDataset, plan: Plan, request: TrainingRequest) -> Generator[Batch, None, None]:
     """Yield exactly what `train_batches` yields, loaded in this process and without Ray."""
-    plans, loader = _training(dataset, plan, data, clip, augment, accumulate, start_step, rank, world)
+    plans, loader = _training(dataset, plan, request)
     return (_batch(loader.load(micro)) for micro in plans)
 
 
 def test_batches(
-    dataset: PreparedDataset,
-    split: str,
-    fold: int,
-    *,
-    clip: ClipConfig,
-    views: ViewConfig,
-    batch: int,
-    rank: int,
-    world: int,
-    data_cpus: float,
-    prefetch: int,
+    dataset: PreparedDataset, request: ViewsRequest, *, data_cpus: float, prefetch: int
 ) -> Generator[Batch, None, None]:
-    """Yield every view of this rank's share of a split's readable videos, loaded by Ray Data tasks.
+    """Yield every view of a rank's share of a split's readable videos, loaded by Ray Data tasks.
 
     Videos come in listed order, all views of a video next to each other, crops before clips change. Ranks take
     contiguous shares of whole videos, which differ by at most one video; nothing is padded, repeated or dropped.
 
     Args:
         dataset: the prepared data set.
-        split: such as "validation".
-        fold: official fold, from 1.
-        clip: frames and size of a clip.
-        views: clips and crops of a video.
-        batch: views of a batch; the last one of a rank may have fewer.
-        rank: this process.
-        world: processes.
+        request: which batches.
         data_cpus: logical CPUs of the tasks of all ranks together.
         prefetch: batches held ready for this rank.
 
     Raises:
         UserError: mirrored crops of a data set whose classes name directions, or a video that could not be read.
     """
-    plans, loader = _testing(dataset, split, fold, clip, views, batch, rank, world)
-    return _copied(stream(plans, loader, Share(data_cpus / world, prefetch, world)))
+    plans, loader = _testing(dataset, request)
+    return _through_ray(plans, loader, Share(data_cpus / request.world, prefetch, request.world))
 
 
-def local_test_batches(
-    dataset: PreparedDataset,
-    split: str,
-    fold: int,
-    *,
-    clip: ClipConfig,
-    views: ViewConfig,
-    batch: int,
-    rank: int,
-    world: int,
-) -> Generator[Batch, None, None]:
+def local_test_batches(dataset: PreparedDataset, request: ViewsRequest) -> Generator[Batch, None, None]:
     """Yield exactly what `test_batches` yields, loaded in this process and without Ray."""
-    plans, loader = _testing(dataset, split, fold, clip, views, batch, rank, world)
+    plans, loader = _testing(dataset, request)
     return (_batch(loader.load(micro)) for micro in plans)
 
 
-def _training(
-    dataset: PreparedDataset,
-    plan: Plan,
-    data: DataConfig,
-    clip: ClipConfig,
-    augment: AugmentConfig,
-    accumulate: int,
-    start_step: int,
-    rank: int,
-    world: int,
-) -> tuple[Iterator[MicroPlan], Loader]:
+def _training(dataset: PreparedDataset, plan: Plan, request: TrainingRequest) -> tuple[Iterator[MicroPlan], ClipLoader]:
+    data = request.data
     videos = dataset.videos(data.train_split, data.fold)
     if plan.samples != len(videos):
         raise UserError(
@@ -187,74 +157,46 @@ def _training(
                 fix="set data.train_split",
             )
         )
-    plan.check_pieces(world, accumulate)
-    loader = Loader(
+    plan.check_pieces(request.world, request.accumulate)
+    loader = ClipLoader(
         root=dataset.root,
-        clip=clip,
+        clip=request.clip,
         seed=plan.seed,
-        augment=augment,
+        augment=request.augment,
         flip_map=flip_map(dataset.classes, data.flip_pairs),
     )
-    plans = plan_training(videos, plan, accumulate=accumulate, start_step=start_step, rank=rank, world=world)
+    plans = plan_training(
+        videos,
+        plan,
+        accumulate=request.accumulate,
+        start_step=request.start_step,
+        rank=request.rank,
+        world=request.world,
+    )
     return plans, loader
 
 
-def _testing(
-    dataset: PreparedDataset,
-    split: str,
-    fold: int,
-    clip: ClipConfig,
-    views: ViewConfig,
-    batch: int,
-    rank: int,
-    world: int,
-) -> tuple[Iterator[MicroPlan], Loader]:
-    if views.crops == 10 and not is_direction_free(dataset.classes):
-        raise UserError(
-            problem(
-                f"Mirrored test crops change the class of some videos of {dataset.name}",
-                got="view.crops=10",
-                allowed="1 or 3 where class texts name left, right or a sense of turning",
-                fix="set view.crops=3",
-            )
-        )
-    _note_enlarging(dataset.root, dataset.manifest.get("short_side", clip.short_side), clip.short_side)
-    numbered = views_of(views)
-    loader = Loader(root=dataset.root, clip=clip, views=numbered)
-    videos = dataset.videos(split, fold)
-    return plan_views(videos, len(numbered), batch=batch, rank=rank, world=world), loader
+def _testing(dataset: PreparedDataset, request: ViewsRequest) -> tuple[Iterator[MicroPlan], ClipLoader]:
+    check_mirroring(request.views, dataset.classes)
+    note_enlarging(dataset, request.clip)
+    views = views_of(request.views)
+    loader = ClipLoader(root=dataset.root, clip=request.clip, views=views)
+    videos = dataset.videos(request.split, request.fold)
+    plans = plan_views(videos, len(views), batch=request.batch, rank=request.rank, world=request.world)
+    return plans, loader
 
 
-@functools.cache
-def _note_enlarging(root: str, stored: int, wanted: int) -> None:
-    """Say once a process that test frames are enlarged: scores are right, and lower than the videos allow."""
-    if wanted > stored:
-        logging.getLogger(__name__).warning(
-            "%s was prepared with a short side of %d, so test frames are enlarged to clip.short_side=%d. Lower "
-            "clip.short_side, or prepare the videos with --short-side %d.",
-            *(root, stored, wanted, wanted),
-        )
-
-
-def _copied(micros: Generator[MicroBatch, None, None]) -> Generator[Batch, None, None]:
-    """Turn arrays in the object store into batches that own their memory, and close `micros` when closed.
-
-    A tensor on the store's memory could change a block under another reader's eyes, and would keep the block there
-    for as long as it lives. The copy takes about a hundredth of the time that the clip's decoding takes.
-    """
-    with contextlib.closing(micros):
+def _through_ray(plans: Iterator[MicroPlan], loader: ClipLoader, share: Share) -> Generator[Batch, None, None]:
+    """Stream the micro-batches; closing the generator stops the tasks."""
+    with contextlib.closing(owned(stream(plans, loader, share))) as micros:
         for micro in micros:
-            arrays = {name: getattr(micro, name).copy() for name in ("x_BTHWC", "label_B", "idx_BT", "valid_BT")}
-            yield _batch(dataclasses.replace(micro, **arrays))
+            yield _batch(micro)
 
 
 def _batch(micro: MicroBatch) -> Batch:
     """Turn arrays into tensors on the same memory."""
     return Batch(
-        x_BTHWC=torch.from_numpy(micro.x_BTHWC),
-        label_B=torch.from_numpy(micro.label_B),
-        idx_BT=torch.from_numpy(micro.idx_BT),
-        valid_BT=torch.from_numpy(micro.valid_BT),
+        **{name: torch.from_numpy(array) for name, array in micro.arrays.items()},
         ids=micro.ids,
         step=micro.step,
         epoch=micro.epoch,

@@ -1,12 +1,14 @@
-"""Micro-batches: what each will hold, as a small plan, and the function that turns one into arrays.
+"""Micro-batches: what each will hold, as a small plan, and the loader that turns one into arrays.
 
-The function is the same in this process and in a Ray task. Nothing here imports torch, so that a task's worker starts
-in a fraction of a second and stays small.
+A loader is the same in this process and in a Ray task. Nothing here imports torch, so that a task's worker starts in a
+fraction of a second and stays small.
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,26 +35,63 @@ class MicroPlan:
     rows: tuple[int, ...]
     views: tuple[int, ...]
     """Number of each entry's test view; all 0 in training."""
+    extra: str = ""
+    """What else a loader has to know, in its own words (JSON, say); the loader of clips needs nothing."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One micro-batch as arrays."""
+    """One micro-batch as named arrays; which they are is between a loader and who reads its batches."""
 
     step: int
     epoch: int
     micro: int
     samples_in_step: int
     ids: tuple[str, ...]
-    x_BTHWC: npt.NDArray[np.uint8]
-    label_B: npt.NDArray[np.int64]
-    idx_BT: npt.NDArray[np.int32]
-    valid_BT: npt.NDArray[np.bool_]
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    @classmethod
+    def of(cls, plan: MicroPlan, arrays: Mapping[str, npt.NDArray[Any]]) -> "MicroBatch":
+        """Return what was loaded for a plan."""
+        return cls(plan.step, plan.epoch, plan.micro, plan.samples_in_step, plan.ids, arrays)
+
+
+class Loader(Protocol):
+    """Turns plans into micro-batches, in this process or in a Ray task, to which it travels by pickling."""
+
+    def load(self, plan: MicroPlan) -> MicroBatch:
+        """Return the arrays of a plan, a pure function of loader and plan.
+
+        Raises:
+            UserError: what is planned cannot be read; the message names the video.
+        """
+
+    def bytes_of(self, plan: MicroPlan) -> int:
+        """Return the size of a planned micro-batch: nearly, and never more than, what its arrays take."""
+
+
+@contextlib.contextmanager
+def naming(video_id: str, shard: str, row: int, root: str) -> Iterator[None]:
+    """Raise whatever goes wrong with a video as a UserError that names it and its place below `root`."""
+    what = f"Video {video_id} (row {row} of {shard}) cannot be fed"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{what}. {error}") from error
+    except Exception as error:  # Whatever went wrong, it is of use only with the video's name.
+        raise UserError(
+            problem(
+                what,
+                got=f"{type(error).__name__}: {error}",
+                allowed="a shard that reads as the catalog says",
+                fix=f"run jobs/prepare_data.py with --verify on {root}, then start again",
+            )
+        ) from error
 
 
 @dataclass(frozen=True)
-class Loader:
-    """Turns plans into micro-batches; holds everything besides the plan that the pixels depend on."""
+class ClipLoader:
+    """Loads clips; holds everything besides the plan that the pixels depend on."""
 
     root: str
     """The prepared data set, a path or URI."""
@@ -65,7 +104,7 @@ class Loader:
     """Test views by number."""
 
     def load(self, plan: MicroPlan) -> MicroBatch:
-        """Read, decode and augment every entry of `plan`.
+        """Read, decode and augment every entry of `plan`: x_BTHWC, label_B, idx_BT and valid_BT.
 
         Raises:
             UserError: an entry failed; the message names the video, its shard and the cause.
@@ -77,8 +116,13 @@ class Loader:
         valid_BT = np.empty((count, frames), np.bool_)
         for b, loaded in enumerate(self._clips(plan)):
             x_BTHWC[b], label_B[b], idx_BT[b], valid_BT[b] = loaded.x_THWC, loaded.label, loaded.idx_T, loaded.valid_T
-        head = (plan.step, plan.epoch, plan.micro, plan.samples_in_step, plan.ids)
-        return MicroBatch(*head, x_BTHWC, label_B, idx_BT, valid_BT)
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "x_BTHWC": x_BTHWC,
+            "label_B": label_B,
+            "idx_BT": idx_BT,
+            "valid_BT": valid_BT,
+        }
+        return MicroBatch.of(plan, arrays)
 
     def bytes_of(self, plan: MicroPlan) -> int:
         """Size of the pixels of a planned micro-batch."""
@@ -88,19 +132,8 @@ class Loader:
         entries = zip(plan.ids, plan.shards, plan.rows, plan.views, strict=True)
         for (video_id, shard, row), same in groupby(entries, key=lambda entry: entry[:3]):
             numbers = [entry[3] for entry in same]
-            try:
+            with naming(video_id, shard, row, self.root):
                 clips = self._clips_of(video_id, shard, row, plan.epoch, numbers)
-            except UserError as error:
-                raise UserError(f"Video {video_id} (row {row} of {shard}) cannot be fed. {error}") from error
-            except Exception as error:  # Whatever went wrong, it is of use only with the video's name.
-                raise UserError(
-                    problem(
-                        f"Video {video_id} (row {row} of {shard}) cannot be fed",
-                        got=f"{type(error).__name__}: {error}",
-                        allowed="a shard that reads as the catalog says",
-                        fix=f"run jobs/prepare_data.py with --verify on {self.root}, then start again",
-                    )
-                ) from error
             yield from clips
 
     def _clips_of(self, video_id: str, shard: str, row: int, epoch: int, numbers: list[int]) -> list[Clip]:

@@ -64,17 +64,16 @@ def plan_of(global_batch=5, epochs=2, seed=3):
     return Plan(seed=seed, samples=TRAIN, global_batch=global_batch, epochs=epochs)
 
 
+RAY = {"data_cpus": 1.0, "prefetch": 2}
+
+
 def training(**changes):
-    defaults = {"data": DataConfig(), "clip": CLIP, "augment": AugmentConfig(), "accumulate": 1, "start_step": 0}
-    return defaults | {"rank": 0, "world": 1} | changes
+    return feed.TrainingRequest(**({"data": DataConfig(), "clip": CLIP, "augment": AugmentConfig()} | changes))
 
 
 def viewing(**changes):
-    return {"clip": CLIP, "views": ViewConfig(clips=2, crops=3), "batch": 4, "rank": 0, "world": 1} | changes
-
-
-def through_ray(**kwargs):
-    return kwargs | {"data_cpus": 1.0, "prefetch": 2}
+    views = ViewConfig(clips=2, crops=3)
+    return feed.ViewsRequest(**({"split": "test", "clip": CLIP, "views": views, "batch": 4} | changes))
 
 
 def facts(batch):
@@ -137,7 +136,7 @@ def test_any_number_of_workers_feeds_the_same_global_batches(dataset, accumulate
             batch
             for rank in range(world)
             for batch in feed.local_train_batches(
-                dataset, plan_of(), **training(rank=rank, world=world, accumulate=accumulate)
+                dataset, plan_of(), training(rank=rank, world=world, accumulate=accumulate)
             )
         ]
 
@@ -152,7 +151,7 @@ def test_any_number_of_workers_feeds_the_same_global_batches(dataset, accumulate
 
 
 def test_batches_say_where_they_belong(dataset):
-    batches = list(feed.local_train_batches(dataset, plan_of(), **training(accumulate=2, world=2, rank=1)))
+    batches = list(feed.local_train_batches(dataset, plan_of(), training(accumulate=2, world=2, rank=1)))
     assert [(batch.step, batch.micro) for batch in batches] == [(g, m) for g in range(10) for m in (0, 1)]
     assert [batch.epoch for batch in batches] == [0] * 10 + [1] * 10
     assert [batch.samples_in_step for batch in batches[::2]] == [5, 5, 5, 4, 4] * 2
@@ -167,7 +166,7 @@ def test_batches_say_where_they_belong(dataset):
 
 def test_the_mask_marks_the_padding_of_short_videos(dataset):
     lengths = {row.id: row.frames for row in dataset.rows}
-    for batch in feed.local_train_batches(dataset, plan_of(), **training()):
+    for batch in feed.local_train_batches(dataset, plan_of(), training()):
         for b, video_id in enumerate(batch.ids):
             assert int(batch.valid_BT[b].sum()) == min(lengths[video_id], 4)
             assert int(batch.idx_BT[b].max()) < lengths[video_id]
@@ -179,17 +178,17 @@ def test_labels_are_swapped_exactly_where_pixels_are_flipped(dataset):
     swapped = {0: 1, 1: 0, 2: 2}
     for flip, expected in [(0.0, labels), (1.0, {i: swapped.get(label) for i, label in labels.items()})]:
         augment = AugmentConfig(**{**still.__dict__, "flip": flip})
-        for batch in feed.local_train_batches(dataset, plan_of(), **training(augment=augment)):
+        for batch in feed.local_train_batches(dataset, plan_of(), training(augment=augment)):
             assert batch.label_B.tolist() == [expected[video_id] for video_id in batch.ids]
     never = DataConfig(flip_pairs="none")
     augment = AugmentConfig(**{**still.__dict__, "flip": 1.0})
-    for batch in feed.local_train_batches(dataset, plan_of(), **training(augment=augment, data=never)):
+    for batch in feed.local_train_batches(dataset, plan_of(), training(augment=augment, data=never)):
         assert batch.label_B.tolist() == [labels[video_id] for video_id in batch.ids]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 9])
 def test_every_test_view_comes_once_in_listed_order(dataset, world):
-    ranks = [list(feed.local_test_batches(dataset, "test", 1, **viewing(world=world, rank=r))) for r in range(world)]
+    ranks = [list(feed.local_test_batches(dataset, viewing(world=world, rank=r))) for r in range(world)]
     ids = [video_id for batches in ranks for batch in batches for video_id in batch.ids]
     assert ids == [f"v{number:02d}" for number in range(TRAIN, TRAIN + TEST) for _ in range(6)]
     for batches in ranks:
@@ -197,7 +196,7 @@ def test_every_test_view_comes_once_in_listed_order(dataset, world):
         assert all(len(batch.ids) == batch.samples_in_step for batch in batches)
         assert [batch.step for batch in batches] == list(range(len(batches)))
         assert len({video_id for batch in batches for video_id in batch.ids}) in (TEST // world, TEST // world + 1)
-    whole = list(feed.local_test_batches(dataset, "test", 1, **viewing()))
+    whole = list(feed.local_test_batches(dataset, viewing()))
     for name in TENSORS:
         parts = [getattr(batch, name) for batches in ranks for batch in batches]
         assert torch.equal(torch.cat(parts), torch.cat([getattr(batch, name) for batch in whole]))
@@ -206,7 +205,7 @@ def test_every_test_view_comes_once_in_listed_order(dataset, world):
 def without_consumed_shards(home, start_step):
     """A data set that lacks every shard of which only steps before `start_step` use videos, and the whole feed."""
     whole, plan = prepared(home), plan_of(epochs=1)
-    full = list(feed.local_train_batches(whole, plan, **training()))
+    full = list(feed.local_train_batches(whole, plan, training()))
     place = {row.id: row.shard for row in whole.rows if row.split == ("train",)}
     needed = {place[video_id] for batch in full[start_step:] for video_id in batch.ids}
     consumed = set(place.values()) - needed - {""}
@@ -221,33 +220,33 @@ def without_consumed_shards(home, start_step):
 
 def test_a_resumed_run_never_opens_what_was_consumed(tmp_path_factory):
     dataset, plan, full = without_consumed_shards(tmp_path_factory.mktemp("resume"), 4)
-    assert_same(list(feed.local_train_batches(dataset, plan, **training(start_step=4))), full[4:])
+    assert_same(list(feed.local_train_batches(dataset, plan, training(start_step=4))), full[4:])
     with pytest.raises(UserError, match="cannot be fed"):
-        list(feed.local_train_batches(dataset, plan, **training()))
+        list(feed.local_train_batches(dataset, plan, training()))
 
 
 def test_a_video_that_cannot_be_read_is_named(tmp_path):
     dataset = prepared(tmp_path)
     (tmp_path / "shards" / "6.arrow").unlink()
     with pytest.raises(UserError, match=r"Video v0[678] \(row [012] of shards/6.arrow\) cannot be fed"):
-        list(feed.local_train_batches(dataset, plan_of(), **training()))
+        list(feed.local_train_batches(dataset, plan_of(), training()))
     rows = tuple(CatalogRow(**{**row.__dict__, "row": 0}) if row.row == 1 else row for row in dataset.rows)
     stale = PreparedDataset(dataset.root, "made", CLASSES, "passport", {}, rows)
     with pytest.raises(UserError, match="the shard holds video"):
-        list(feed.local_test_batches(stale, "test", 1, **viewing()))
+        list(feed.local_test_batches(stale, viewing()))
 
 
 def test_impossible_requests_are_refused_before_anything_is_read(dataset, tmp_path):
     with pytest.raises(UserError, match=r"a plan of 22 samples.*23, the readable videos"):
-        feed.local_train_batches(dataset, Plan(seed=0, samples=22, global_batch=4, epochs=1), **training())
+        feed.local_train_batches(dataset, Plan(seed=0, samples=22, global_batch=4, epochs=1), training())
     with pytest.raises(UserError, match="fewer clips than micro-batches"):
-        feed.local_train_batches(dataset, plan_of(), **training(world=5))
+        feed.local_train_batches(dataset, plan_of(), training(world=5))
     with pytest.raises(UserError, match="23 of split train"):
-        feed.local_train_batches(prepared(tmp_path, hidden=True), plan_of(), **training())
+        feed.local_train_batches(prepared(tmp_path, hidden=True), plan_of(), training())
     with pytest.raises(UserError, match="Mirrored test crops"):
-        feed.local_test_batches(dataset, "test", 1, **viewing(views=ViewConfig(crops=10)))
+        feed.local_test_batches(dataset, viewing(views=ViewConfig(crops=10)))
     free = PreparedDataset(dataset.root, "made", ("a", "b", "c"), "passport", {}, dataset.rows)
-    ten = list(feed.local_test_batches(free, "test", 1, **viewing(views=ViewConfig(crops=10))))
+    ten = list(feed.local_test_batches(free, viewing(views=ViewConfig(crops=10))))
     assert sum(len(batch.ids) for batch in ten) == 10 * TEST
 
 
@@ -255,7 +254,7 @@ def test_enlarged_test_frames_are_said_once(dataset, tmp_path, caplog):
     for stored, times in ((32, 0), (24, 1)):
         known = replace(dataset, root=str(tmp_path / str(stored)), manifest={"short_side": stored})
         for _ in range(2):
-            feed.local_test_batches(known, "test", 1, **viewing())
+            feed.local_test_batches(known, viewing())
         assert caplog.text.count(f"with a short side of {stored}, so test frames are enlarged to") == times
 
 
@@ -266,16 +265,16 @@ def test_enlarged_test_frames_are_said_once(dataset, tmp_path, caplog):
 @pytest.mark.parametrize(("world", "accumulate"), [(1, 1), (1, 3), (2, 2), (3, 1)])
 def test_ray_feeds_what_this_process_feeds(cluster, short_segments, dataset, world, accumulate):
     for rank in range(world):
-        kwargs = training(rank=rank, world=world, accumulate=accumulate)
-        local = list(feed.local_train_batches(dataset, plan_of(), **kwargs))
-        assert_same(list(feed.train_batches(dataset, plan_of(), **through_ray(**kwargs))), local)
+        request = training(rank=rank, world=world, accumulate=accumulate)
+        local = list(feed.local_train_batches(dataset, plan_of(), request))
+        assert_same(list(feed.train_batches(dataset, plan_of(), request, **RAY)), local)
 
 
 @pytest.mark.ray
 def test_ray_resumes_from_any_step(cluster, dataset):
-    full = list(feed.local_train_batches(dataset, plan_of(), **training(accumulate=2)))
+    full = list(feed.local_train_batches(dataset, plan_of(), training(accumulate=2)))
     for start in (0, 1, 4, 5, 9, 10):
-        tail = list(feed.train_batches(dataset, plan_of(), **through_ray(**training(accumulate=2, start_step=start))))
+        tail = list(feed.train_batches(dataset, plan_of(), training(accumulate=2, start_step=start), **RAY))
         assert_same(tail, [batch for batch in full if batch.step >= start])
 
 
@@ -283,9 +282,9 @@ def test_ray_resumes_from_any_step(cluster, dataset):
 @pytest.mark.parametrize("world", [1, 2])
 def test_ray_tests_what_this_process_tests(cluster, short_segments, dataset, world):
     for rank in range(world):
-        kwargs = viewing(rank=rank, world=world)
-        local = list(feed.local_test_batches(dataset, "test", 1, **kwargs))
-        assert_same(list(feed.test_batches(dataset, "test", 1, **through_ray(**kwargs))), local)
+        request = viewing(rank=rank, world=world)
+        local = list(feed.local_test_batches(dataset, request))
+        assert_same(list(feed.test_batches(dataset, request, **RAY)), local)
 
 
 @pytest.mark.ray
@@ -294,8 +293,8 @@ def test_two_feeds_run_at_a_time(cluster, short_segments, dataset):
     results = {}
 
     def consume(rank):
-        kwargs = through_ray(**training(rank=rank, world=2))
-        results[rank] = list(feed.train_batches(dataset, plan_of(), **kwargs))
+        request = training(rank=rank, world=2)
+        results[rank] = list(feed.train_batches(dataset, plan_of(), request, **RAY))
 
     threads = [threading.Thread(target=consume, args=(rank,)) for rank in (0, 1)]
     for thread in threads:
@@ -303,31 +302,31 @@ def test_two_feeds_run_at_a_time(cluster, short_segments, dataset):
     for thread in threads:
         thread.join()
     for rank in (0, 1):
-        assert_same(results[rank], list(feed.local_train_batches(dataset, plan_of(), **training(rank=rank, world=2))))
+        assert_same(results[rank], list(feed.local_train_batches(dataset, plan_of(), training(rank=rank, world=2))))
 
 
 @pytest.mark.ray
 def test_batches_own_their_memory(cluster, dataset):
-    batches = feed.train_batches(dataset, plan_of(), **through_ray(**training()))
+    batches = feed.train_batches(dataset, plan_of(), training(), **RAY)
     first = next(batches)
     kept = first.x_BTHWC.clone()
     rest = list(batches)
     assert torch.equal(first.x_BTHWC, kept), "later batches did not reuse its memory"
     first.x_BTHWC.zero_()
-    assert_same(rest, list(feed.local_train_batches(dataset, plan_of(), **training()))[1:])
+    assert_same(rest, list(feed.local_train_batches(dataset, plan_of(), training()))[1:])
 
 
 @pytest.mark.ray
 def test_ray_never_opens_what_was_consumed(cluster, tmp_path_factory):
     dataset, plan, full = without_consumed_shards(tmp_path_factory.mktemp("resume"), 4)
-    resumed = feed.train_batches(dataset, plan, **through_ray(**training(start_step=4)))
+    resumed = feed.train_batches(dataset, plan, training(start_step=4), **RAY)
     assert_same(list(resumed), full[4:])
 
 
 @pytest.mark.ray
 def test_a_failure_in_a_task_names_the_video_where_the_plan_reaches_it(cluster, tmp_path):
     dataset, plan = prepared(tmp_path), plan_of(epochs=1)
-    expected = list(feed.local_train_batches(dataset, plan, **training()))
+    expected = list(feed.local_train_batches(dataset, plan, training()))
     place = {row.id: row.shard for row in dataset.rows}
     shard = place[expected[2].ids[0]]
     reached = next(batch.step for batch in expected if any(place[video_id] == shard for video_id in batch.ids))
@@ -335,14 +334,14 @@ def test_a_failure_in_a_task_names_the_video_where_the_plan_reaches_it(cluster, 
     (tmp_path / shard).write_bytes(b"damaged")
     got = []
     with pytest.raises(UserError, match=rf"Video v\d\d \(row . of {shard}\) cannot be fed. A shard cannot be read"):
-        got.extend(feed.train_batches(dataset, plan, **through_ray(**training())))
+        got.extend(feed.train_batches(dataset, plan, training(), **RAY))
     assert_same(got, expected[:reached])
 
 
 @pytest.mark.ray
 def test_a_consumer_that_stops_early_leaves_nothing_running(cluster, short_segments, dataset):
     before = {thread.name for thread in threading.enumerate()}
-    batches = feed.train_batches(dataset, plan_of(epochs=30), **through_ray(**training()))
+    batches = feed.train_batches(dataset, plan_of(epochs=30), training(), **RAY)
     for _ in range(7):
         next(batches)
     assert {thread.name for thread in threading.enumerate()} - before, "something ran"
@@ -351,7 +350,7 @@ def test_a_consumer_that_stops_early_leaves_nothing_running(cluster, short_segme
         if thread.name not in before and ("StreamingExecutor" in thread.name or thread.name.startswith("feed")):
             thread.join(timeout=20)
             assert not thread.is_alive(), thread.name
-    assert list(feed.train_batches(dataset, plan_of(), **through_ray(**training(start_step=9))))
+    assert list(feed.train_batches(dataset, plan_of(), training(start_step=9), **RAY))
 
 
 @pytest.mark.ray
@@ -363,9 +362,9 @@ def test_tasks_run_beside_the_bundles_of_training_workers(cluster, dataset, tmp_
 
     def loop(config):
         context = ray.train.get_context()
-        kwargs = training(rank=context.get_world_rank(), world=context.get_world_size())
-        batches = list(feed.train_batches(config["dataset"], config["plan"], **through_ray(**kwargs)))
-        torch.save([batch.__dict__ for batch in batches], tmp_path / f"{kwargs['rank']}.pt")
+        request = training(rank=context.get_world_rank(), world=context.get_world_size())
+        batches = list(feed.train_batches(config["dataset"], config["plan"], request, **RAY))
+        torch.save([batch.__dict__ for batch in batches], tmp_path / f"{request.rank}.pt")
 
     TorchTrainer(
         loop,
@@ -375,14 +374,14 @@ def test_tasks_run_beside_the_bundles_of_training_workers(cluster, dataset, tmp_
     ).fit()
     for rank in (0, 1):
         got = [feed.Batch(**values) for values in torch.load(tmp_path / f"{rank}.pt", weights_only=True)]
-        assert_same(got, list(feed.local_train_batches(dataset, plan_of(), **training(rank=rank, world=2))))
+        assert_same(got, list(feed.local_train_batches(dataset, plan_of(), training(rank=rank, world=2))))
 
 
 @pytest.mark.ray
 def test_the_drivers_own_data_context_is_left_alone(cluster, dataset):
     context = ray.data.DataContext.get_current()
     before = (context.execution_options.preserve_order, context.target_max_block_size, context.enable_progress_bars)
-    list(feed.train_batches(dataset, plan_of(), **through_ray(**training(start_step=8))))
+    list(feed.train_batches(dataset, plan_of(), training(start_step=8), **RAY))
     context = ray.data.DataContext.get_current()
     after = (context.execution_options.preserve_order, context.target_max_block_size, context.enable_progress_bars)
     assert after == before

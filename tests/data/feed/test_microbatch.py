@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.data.config import AugmentConfig, ClipConfig, ViewConfig
 from pipeline.data.feed.clips import load_clip, load_views, views_of
-from pipeline.data.feed.microbatch import Loader, plan_training, plan_views
+from pipeline.data.feed.microbatch import ClipLoader, plan_training, plan_views
 from pipeline.data.feed.plan import Plan
 from pipeline.data.records import EncodedVideo, PreparedVideo
 from pipeline.data.store.shards import Codec, encode_frame, write_shard
@@ -64,32 +64,33 @@ def test_view_plans_hold_every_view_once_in_order(stored, world, batch):
 
 def test_a_loaded_micro_batch_is_its_clips(stored):
     root, videos, prepared = stored
-    loader = Loader(root=root, clip=CLIP, seed=4, augment=AugmentConfig(), flip_map=(1, 0))
+    loader = ClipLoader(root=root, clip=CLIP, seed=4, augment=AugmentConfig(), flip_map=(1, 0))
     plan = Plan(seed=4, samples=5, global_batch=5, epochs=2)
     for micro in plan_training(prepared, plan, accumulate=2, start_step=0, rank=0, world=1):
         batch = loader.load(micro)
+        arrays = batch.arrays
         for b, row in enumerate(micro.rows):
             kwargs = {"seed": 4, "epoch": micro.epoch, "augment": AugmentConfig(), "flip_map": (1, 0)}
             clip = load_clip(videos[row], CLIP, **kwargs)
-            assert np.array_equal(batch.x_BTHWC[b], clip.x_THWC)
-            assert batch.label_B[b] == clip.label
-            assert np.array_equal(batch.idx_BT[b], clip.idx_T)
-            assert np.array_equal(batch.valid_BT[b], clip.valid_T)
-        assert loader.bytes_of(micro) == batch.x_BTHWC.nbytes
+            assert np.array_equal(arrays["x_BTHWC"][b], clip.x_THWC)
+            assert arrays["label_B"][b] == clip.label
+            assert np.array_equal(arrays["idx_BT"][b], clip.idx_T)
+            assert np.array_equal(arrays["valid_BT"][b], clip.valid_T)
+        assert loader.bytes_of(micro) == arrays["x_BTHWC"].nbytes
 
 
 def test_views_cut_by_the_end_of_a_batch_are_the_same_views(stored):
     root, videos, prepared = stored
     views = views_of(ViewConfig(clips=2, crops=3))
-    loader = Loader(root=root, clip=CLIP, views=views)
+    loader = ClipLoader(root=root, clip=CLIP, views=views)
     loaded = [loader.load(micro) for micro in plan_views(prepared, len(views), batch=4, rank=0, world=1)]
     expected = [clip.x_THWC for video in videos for clip in load_views(video, CLIP, views)]
-    assert np.array_equal(np.concatenate([batch.x_BTHWC for batch in loaded]), np.stack(expected))
+    assert np.array_equal(np.concatenate([batch.arrays["x_BTHWC"] for batch in loaded]), np.stack(expected))
 
 
 def test_a_row_that_is_not_there_is_named(stored):
     root, _, prepared = stored
     absent = [PreparedVideo("v9", 0, 2, "a.arrow", 9), *prepared[1:]]
-    loader = Loader(root=root, clip=CLIP, views=views_of(ViewConfig()))
+    loader = ClipLoader(root=root, clip=CLIP, views=views_of(ViewConfig()))
     with pytest.raises(UserError, match=r"Video v9 \(row 9 of a.arrow\) cannot be fed.*IndexError"):
         loader.load(next(plan_views(absent, 1, batch=1, rank=0, world=1)))

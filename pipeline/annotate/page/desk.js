@@ -279,8 +279,13 @@ export class Desk {
     frame.showTools(state, clip.writable && !this.busy, !item.init_fixed);
   }
 
-  #heard(status, error) {
+  /** @param {string} status for the badge */
+  show(status) {
     this.status = frame.showBadge(status, this.status);
+  }
+
+  #heard(status, error) {
+    this.show(status);
     void this.troubles.hear(status, error);
   }
 

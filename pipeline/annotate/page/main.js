@@ -134,7 +134,10 @@ function listen() {
   byId("tools").addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    desk.command(commandOf(button.dataset));
+    const command = commandOf(button.dataset);
+    // The pointer picks up a brush to paint with next; a key paints what is selected at once.
+    if (event.detail > 0 && command.command === "paint") desk.act({ type: "brush", level: command.value });
+    else desk.command(command);
     // After a click with the pointer the keyboard stays on the strip, so that keys and pointer can be mixed.
     if (event.detail > 0 && !isOpen() && desk.clip) desk.strip.focus(desk.clip.state.focus);
   });

@@ -41,8 +41,9 @@ export class Troubles {
   async #conflict(draft) {
     const { desk } = this;
     const { clip } = desk;
-    const choice = await askConflict(clip.state.levels, draft.scores);
-    if (choice === "mine") await clip.saver.keepMine(draft.version);
+    // Without a draft there is nothing to choose: the server has begun the clip anew.
+    const choice = draft ? await askConflict(clip.state.levels, draft.scores) : "mine";
+    if (choice === "mine") await clip.saver.keepMine(draft?.version ?? 0);
     else await clip.adopt(draft);
     desk.render();
   }
@@ -52,8 +53,8 @@ export class Troubles {
     const { desk } = this;
     const { clip } = desk;
     if (!clip?.writable) return;
-    if (holder === "nobody") {
-      const lease = await this.#reclaimed(clip.item);
+    if (holder !== "you") {
+      const lease = await desk.work.revive();
       if (lease) {
         await clip.continueWith(lease);
         return;
@@ -64,21 +65,11 @@ export class Troubles {
     else this.#over(holder === "other" ? "notice.other" : "notice.lapsed");
   }
 
-  async #reclaimed(item) {
-    try {
-      const lease = await this.desk.work.reclaim(item);
-      if (lease) this.desk.work.hold(lease);
-      return lease;
-    } catch (error) {
-      if (error instanceof Refusal || error instanceof Unreachable) return null;
-      throw error;
-    }
-  }
-
   /** The clip can be looked at, but not written. */
   freeze() {
     this.desk.clip.freeze();
     this.desk.busy = false;
+    this.desk.show("lost");
     this.desk.render();
   }
 

@@ -93,6 +93,7 @@ export class Clip {
     if (edits && !this.writable) return;
     this.state = reduce(before, action);
     if (!edits || this.state === before) return;
+    this.saver.announced();
     // One after another: the journal must hold strokes in the order in which they were made.
     this.written = this.written.then(async () => {
       await this.journal.append(this.key, action);

@@ -74,11 +74,15 @@ export class Saver {
     else this.#say("saved");
   }
 
-  /** A stroke is in the journal. */
+  /** A stroke was made, and is on its way into the journal. */
+  announced() {
+    if (!this.closed && !this.#stuck() && this.status !== "local") this.#say("saving");
+  }
+
+  /** It is there. */
   changed() {
     this.strokes += 1;
     if (this.#stuck()) return;
-    if (this.status !== "local") this.#say("saving");
     if (!this.sending && this.status !== "local") this.#later(QUIET_MS);
   }
 

@@ -98,18 +98,21 @@ export class Work {
       });
   }
 
-  /** The lease of the clip at hand lapsed and was claimed again. */
-  hold(lease) {
-    this.current = lease;
-  }
-
-  /** Claims a lapsed clip again. @returns {Promise<any | null>} its lease; null: somebody else was given it */
-  async reclaim(item) {
-    const claim = { ...this.choice, label: item.label.label, tab: this.tab };
-    const { lease } = await this.api.claim(claim, randomId());
-    if (lease && lease.item === item.uid) return lease;
-    if (lease) await this.api.release(lease);
-    return null;
+  /** Revives the lapsed lease of the clip at hand. @returns {Promise<any | null>} null: the clip is somebody else's */
+  async revive() {
+    if (this.aheadLease?.item === this.current.item) {
+      // The clip to come was claimed after this one had lapsed, and is this one.
+      this.current = this.aheadLease;
+      this.#forget();
+      return this.current;
+    }
+    try {
+      this.current = await this.api.takeOver(this.current, this.tab);
+      return this.current;
+    } catch (error) {
+      if (error instanceof Refusal) return null;
+      throw error;
+    }
   }
 
   /** @param {any} lease held by another tab of this person */

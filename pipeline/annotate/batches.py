@@ -158,7 +158,8 @@ def write_batch(root: str, rows: Sequence[BatchRow], facts: Mapping[str, Any]) -
         storage.publish_bytes(storage.join(folder, str(part["path"])), file.getvalue())
         parts.append({**part, "sha256": hashlib.sha256(file.getvalue()).hexdigest()})
     own = {"format": FORMAT, "batch": name, "items": len(ordered), "index_base": INDEX_BASE, "parts": parts}
-    manifest = {**facts, **own, "splits": _splits(ordered), "columns": SCHEMA.names}
+    said = {**facts, **own, "splits": _splits(ordered), "columns": SCHEMA.names}
+    manifest = {**said, "digest": storage.sha256_json(said)}
     storage.write_json(storage.join(folder, MANIFEST), manifest)
     return manifest
 
@@ -181,24 +182,32 @@ def read_batch(uri: str) -> Batch:
         raise UserError(problem("There is no sealed batch", got=uri, allowed=allowed, fix=fix)) from error
     try:
         manifest = json.loads(data)
-        # Any change that leaves the file readable still leaves it in another spelling or with another meaning.
-        whole = data == (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-        if not whole or manifest["format"] != FORMAT:
-            raise ValueError("not as it was written")
-        rows: list[BatchRow] = []
-        for part in manifest["parts"]:
-            rows += _read_part(storage.join(uri, part["path"]), part, fix)
-        name = batch_id(rows)
-    except (ValueError, KeyError, TypeError) as error:
+        _check_manifest(data, manifest)
+    except ValueError as error:
         what = f"A sealed batch is damaged: {address}"
         raise UserError(problem(what, got=str(error), allowed="the file as it was sealed", fix=fix)) from error
-    folder = storage.local_path(uri) if storage.is_local(uri) else uri.partition("?")[0].rstrip("/")
-    own = {"items": len(rows), "splits": _splits(rows), "columns": SCHEMA.names, "batch": folder.split("/")[-1]}
-    differing = [key for key, value in {**own, "index_base": INDEX_BASE}.items() if manifest.get(key) != value]
-    if name != manifest["batch"] or differing:
-        what = f"A sealed batch is damaged: {address} does not describe its rows ({', '.join(differing) or 'batch'})"
-        raise UserError(problem(what, got=manifest["batch"], allowed=name, fix=fix))
-    return Batch(name, uri, manifest, tuple(rows))
+    rows: list[BatchRow] = []
+    for part in manifest["parts"]:
+        rows += _read_part(storage.join(uri, part["path"]), part, fix)
+    found, folder = batch_id(rows), storage.absolute(uri).partition("?")[0].rstrip("/").split("/")[-1]
+    if not manifest["batch"] == found == folder:
+        what = f"A batch is not the one that its name says: {uri}"
+        raise UserError(problem(what, got=f"{manifest['batch']} in the manifest", allowed=found, fix=fix))
+    return Batch(found, uri, manifest, tuple(rows))
+
+
+def _check_manifest(data: bytes, manifest: Any) -> None:
+    """Raise ValueError unless a manifest is as it was written.
+
+    The digest covers what it means, the spelling what JSON leaves open.
+    """
+    if data != (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode():
+        raise ValueError("another spelling")
+    said = {key: value for key, value in manifest.items() if key != "digest"}
+    if manifest.get("digest") != storage.sha256_json(said):
+        raise ValueError("its digest does not fit")
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"format {manifest.get('format')}, not {FORMAT}")
 
 
 def _splits(rows: Sequence[BatchRow]) -> dict[str, int]:

@@ -81,14 +81,19 @@ def _add_items(connection: Connection, campaign: Campaign, catalog: Mapping[str,
     work = [item.video for item in campaign.items if item.kind == "work"]
     double = lowest(work, campaign.settings.double_share, f"double {campaign.id}")
     turns: dict[tuple[int, str], int] = defaultdict(int)
+    item_rows: list[dict[str, Any]] = []
+    task_rows: list[dict[str, Any]] = []
     for item in sorted(campaign.items, key=lambda item: (-item.priority, drawn(item.video))):
         turn = turns[item.label, item.kind]
         turns[item.label, item.kind] += 1
         row = _item_row(campaign, item, catalog[item.video], turn)
-        connection.execute(items.insert().values(**row, double=item.video in double))
+        item_rows.append({**row, "double": item.video in double})
         if item.kind == "work":
-            for values in _tasks_of(campaign, item, item.video in double):
-                connection.execute(tasks.insert().values(**task_row(row, values)))
+            task_rows += [task_row(row, values) for values in _tasks_of(campaign, item, item.video in double)]
+    if item_rows:
+        connection.execute(items.insert(), item_rows)
+    if task_rows:
+        connection.execute(tasks.insert(), task_rows)
 
 
 def _item_row(campaign: Campaign, item: CampaignItem, prepared: CatalogRow, turn: int) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def new_database(request, tmp_path_factory):
         name = f"star{next(numbers)}"
         engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+            connection.execute(sa.text(f"CREATE DATABASE {name} STRATEGY file_copy"))
         engine.dispose()
         return url.set(database=name).render_as_string(hide_password=False)
 
@@ -248,7 +248,7 @@ class Server:
     """A running service in this process, on a port of its own."""
 
     def __init__(self, where, folder, batches, whatif=None, **options):
-        self.database = Database(where)
+        self.database = Database(where) if isinstance(where, str) else where
         pictures = Pictures(self.database)
         self.campaign = import_campaign(self.database, folder) if folder else ""
         desk = WhatIfDesk(whatif, pictures) if whatif else None
@@ -260,7 +260,7 @@ class Server:
 
     def __enter__(self):
         self._thread.start()
-        while not self._server.started:
+        while not self._server.started and self._thread.is_alive():
             time.sleep(0.01)
         return self
 

@@ -1,4 +1,4 @@
-"""The database: opened, migrated, protected; on SQLite and PostgreSQL."""
+"""The database: opened, migrated (pipeline/annotate/migrations/env.py), protected; on SQLite and PostgreSQL."""
 
 import threading
 

@@ -99,8 +99,8 @@ def extract(
     """
     root = storage.absolute(root)
     tasks = _plan(prepared, root, config, tree)
-    _refuse_missing(prepared, tasks)
-    _claim(root, prepared, config)
+    _refuse_missing(prepared, tasks, tree)
+    _claim(root, prepared, config, tree)
     storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
     shards = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
     before = _sidecars(root, shards)
@@ -128,11 +128,17 @@ def _plan(prepared: PreparedDataset, root: str, config: FlowConfig, tree: Tree |
     return sorted(tasks, key=lambda task: task.number)
 
 
-def _refuse_missing(prepared: PreparedDataset, tasks: Sequence[FlowTask]) -> None:
-    """A frame shard that is gone is no fault of a video; nothing begins without it."""
+def _refuse_missing(prepared: PreparedDataset, tasks: Sequence[FlowTask], tree: Tree | None) -> None:
+    """A source that is gone as a whole is no fault of a video; nothing begins without it."""
+    if tree:
+        if not storage.exists(tree.root):
+            fix = "correct --import-tree"
+            allowed = "a folder with a folder for every video"
+            raise UserError(problem("There is no tree to import", got=tree.root, allowed=allowed, fix=fix))
+        return
     found = storage.infos([storage.join(prepared.root, task.frames_shard) for task in tasks])
     absent = [task.frames_shard for task, entry in zip(tasks, found, strict=True) if not entry.is_file]
-    if absent and not tasks[0].tree:
+    if absent:
         raise UserError(
             problem(
                 f"{len(absent)} of {len(tasks)} frame shards are not in {prepared.root}",
@@ -143,9 +149,10 @@ def _refuse_missing(prepared: PreparedDataset, tasks: Sequence[FlowTask]) -> Non
         )
 
 
-def _claim(root: str, prepared: PreparedDataset, config: FlowConfig) -> None:
+def _claim(root: str, prepared: PreparedDataset, config: FlowConfig, tree: Tree | None) -> None:
     """Say at `root`, before the first shard, what it is to hold; keep flow of other settings from being replaced."""
-    settings = {"format": FORMAT, "frames": prepared.name, **to_dict(config)}
+    source = {"tree": asdict(tree)} if tree else {}
+    settings = {"format": FORMAT, "frames": prepared.name, **to_dict(config), **source}
     place = storage.join(root, SETTINGS)
     held = storage.read_json(place) if storage.exists(place) else {}
     changed = [f"{key} {old} -> {new}" for key, old, new in changes(held, settings)]

@@ -73,6 +73,11 @@ def test_round_trip_keeps_every_byte(tree, prepared, flow, tmp_path):
     )
     assert (report.counts.ok, report.backends) == (len(prepared.rows), ("imported",))
     back = FlowDataset.open(str(tmp_path / "set"))
+    other = Tree(str(tmp_path), first=0)
+    with pytest.raises(UserError, match=r"holds other flow\. Received: tree\.first 1 -> 0; tree\.root .*/tree -> "):
+        extract(prepared, back.root, imported_config(20.0), in_process(None), IMPORT, tree=other)
+    with pytest.raises(UserError, match="There is no tree to import"):
+        extract(prepared, back.root, imported_config(20.0), in_process(None), IMPORT, tree=Tree(f"{tree}x"))
     for row, other in zip(back.rows, flow.rows, strict=True):
         assert (row.id, row.sha256, row.pairs, row.backend) == (other.id, other.sha256, other.pairs, "imported")
     assert back.passport != flow.passport

@@ -222,6 +222,7 @@ def test_killed_it_ends_with_the_same_bytes(small, ray_folder, tmp_path):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # four clusters, one after the other
 def test_a_hundred_videos_killed_three_times_end_with_the_same_bytes(ray_folder, tmp_path):
     frames = make_frames(tmp_path, 100, 6, shard_videos=4)
     expected = undisturbed(frames, tmp_path / "undisturbed")

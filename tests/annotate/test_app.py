@@ -1,4 +1,4 @@
-"""The service (pipeline/annotate/routes_work.py, pipeline/annotate/routes_admin.py) as a browser and an attacker meet it."""
+"""The service as a browser and an attacker meet it: pipeline/annotate/routes_work.py, pipeline/annotate/routes_admin.py."""
 
 import contextlib
 import io

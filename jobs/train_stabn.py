@@ -12,10 +12,9 @@ import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from jobs.cli import all_recipes, find_recipe, guarded, here, placed
-from pipeline.core.config import override, to_dict
+from jobs.cli import all_recipes, described, find_recipe, guarded, here, placed
+from pipeline.core.config import override
 from pipeline.core.errors import UserError, problem
 from pipeline.data.store.catalog import Passport
 from pipeline.train.recipe import Recipe
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         recipe = override(find_recipe(args.recipe)(), overrides)
     if args.describe:
-        print(describe(recipe, "" if args.repeat else inspect.getdoc(find_recipe(args.recipe)) or ""))
+        print(described(recipe, "" if args.repeat else inspect.getdoc(find_recipe(args.recipe)) or ""))
         return 0
     if not recipe.data.root:
         fix = "add --data ROOT, a folder or URI that jobs/prepare_data.py made"
@@ -83,21 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         version = register_model(trained.mlflow_run_id, trained.best_checkpoint, name, tracking_uri=uri)
         print(f"  registered       {name}, version {version}", flush=True)
     return 0
-
-
-def describe(recipe: Recipe, text: str) -> str:
-    """Return everything that defines a run, for people."""
-    lines = [text, ""] if text else []
-
-    def section(values: dict[str, Any], prefix: str) -> None:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                section(value, f"{prefix}{key}.")
-            else:
-                lines.append(f"{prefix}{key} = {value}")
-
-    section(to_dict(recipe), "")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

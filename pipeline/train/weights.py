@@ -27,7 +27,7 @@ def first_weights(module: Baseline | StAbn, init: InitConfig, *, log: bool) -> N
     """
     if init.source == "random":
         return
-    with _local(init.path) as path:
+    with local_copy(init.path) as path:
         try:
             report = _import(module, init, path)
         except ValueError as error:
@@ -44,7 +44,7 @@ def _import(module: Baseline | StAbn, init: InitConfig, path: str) -> ImportRepo
 
 
 @contextlib.contextmanager
-def _local(path: str) -> Iterator[str]:
+def local_copy(path: str) -> Iterator[str]:
     """Yield a local copy of a file in an object store; a local path and an http(s) URL stay as they are.
 
     Raises:

@@ -144,4 +144,7 @@ def _put(arrays: Mapping[str, npt.NDArray[Any]], b: int, sample: Sample, maps: V
     arrays["x_BGHWC"][b], arrays["index_BG"][b] = sample.x_GHWC, sample.index_G
     arrays["box_BG4"][b], arrays["label_B"][b] = sample.region, sample.label
     if maps:
-        arrays["map_BGhw"][b] = maps.map_Phw[np.searchsorted(maps.places, sample.index_G)]
+        position_G = np.searchsorted(maps.places, sample.index_G)
+        if not np.array_equal(np.take(maps.places, position_G, mode="clip"), sample.index_G):
+            raise ValueError(f"there are maps of places {maps.places}, and none of all of {sample.index_G.tolist()}")
+        arrays["map_BGhw"][b] = maps.map_Phw[position_G]

@@ -28,7 +28,7 @@ from pipeline.data.feed.stream import TASK_CLIPS, Share
 from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import TrackedRun, flatten
 from pipeline.train import preflight
-from pipeline.train.callbacks import Tracking
+from pipeline.train.callbacks import Tracking, cause_of
 from pipeline.train.clip_task import ClipTask
 from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_batch
 from pipeline.train.loop import train_worker
@@ -264,15 +264,13 @@ def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
 
 def _explained(error: TrainingFailedError, name: str) -> UserError:
     """Turn Ray Train's report of a failed run into the message of what failed first."""
+    if isinstance(refused := getattr(error, "controller_failure", None), UserError):
+        return refused
     failures: dict[int, Exception] = getattr(error, "worker_failures", {})
-    for rank, failure in sorted(failures.items()):
-        cause = getattr(failure, "cause", None) or failure
-        if isinstance(cause, UserError):
-            return cause
-        error_text = f"worker {rank}: {type(cause).__name__}: {str(cause).strip()}"
-        break
-    else:
-        error_text = str(error).strip()
+    error_text = str(error).strip()
+    if failures:
+        rank, failure = min(failures.items())
+        error_text = f"worker {rank}: {type(cause_of(failure)).__name__}: {str(cause_of(failure)).strip()}"
     return UserError(
         problem(
             "The workers failed more often than compute.max_failures allows",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import tempfile
 import time
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 import torch.distributed as dist
 
 from pipeline.core.config import to_dict
+from pipeline.core.errors import UserError
 from pipeline.train import checkpoint
 from pipeline.train.checkpoint import Action, Snapshot
 from pipeline.train.step import StepOutcome, train_step
@@ -37,7 +39,11 @@ def train_worker(config: dict[str, Job]) -> dict[str, Any]:
 
     Returns:
         Steps done, non-finite steps, best validation score and top-1 (percent) or None, a failure in words or "", and
-        why the set-up was refused or "": returned and not raised, since Ray Train would only try again.
+        why the set-up was refused or "".
+
+    Raises:
+        UserError: the feed met something that a person has to mend. The others may be waiting for this worker; raised,
+            it makes the controller end them all (see `callbacks.Tracking`).
     """
     job = config["job"]
     ready = prepare(job)
@@ -45,9 +51,13 @@ def train_worker(config: dict[str, Job]) -> dict[str, Any]:
         return {"refused": refused}
     assert isinstance(ready, Ready)
     worker = set_up(job, ready)
-    with contextlib.closing(worker.batches):
-        while worker.done < worker.last_step and not worker.failure:
-            run_epoch(worker)
+    try:
+        with contextlib.closing(worker.batches):
+            while worker.done < worker.last_step and not worker.failure:
+                run_epoch(worker)
+    except UserError:
+        logging.getLogger("ray.train").setLevel(logging.CRITICAL)  # it would log a traceback
+        raise
     if worker.failure:
         ray.train.report({"points": worker.journal.unsent(), "final": True} if worker.settings.rank == 0 else {})
     return {

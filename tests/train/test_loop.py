@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch.distributed as dist
+from mlflow import MlflowClient
 
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
@@ -27,15 +28,26 @@ def on_ray(test):
 
 
 @on_ray
-def test_a_workers_user_error_reaches_the_user_as_it_is(cluster, fit, tmp_path):
+def test_a_workers_user_error_ends_the_run_with_its_words(cluster, fit, tmp_path, capfd):
+    """Rank 1 alone meets it, in mid-epoch, while rank 0 waits for its gradients; nothing is tried again."""
+    opened = tmp_path / "opened"
+    opened.mkdir()
+
     class Unreadable(fit.RandomFeed):
         def train(self, start_step, rank, world):
-            yield from super().train(start_step, rank, world) if start_step else ()
-            raise UserError("Video v7 cannot be read.")
+            (opened / f"{os.getpid()}").touch()
+            for batch in super().train(start_step, rank, world):
+                if (batch.step, rank) == (3, 1):
+                    raise UserError("Video v7 cannot be read.")
+                yield batch
 
-    recipe = override(fit.recipe_for(1), ["compute.max_failures=0"])
     with pytest.raises(UserError, match=r"^Video v7 cannot be read\.$"):
-        train(recipe, root=str(tmp_path), name="r", open_feed=Unreadable)
+        train(fit.recipe_for(2), root=str(tmp_path), name="r", open_feed=Unreadable)
+    assert len(list(opened.iterdir())) == 2
+    run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])[0]
+    assert run.info.status == "FAILED"
+    assert "star.worker_failures" not in run.data.tags
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @on_ray

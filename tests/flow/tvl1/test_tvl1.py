@@ -40,7 +40,7 @@ def test_the_package_imports_without_any_backend():
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
 def test_frames_of_a_video_are_paired_in_order(backend, moving_pairs):
     frames0, frames1, _ = moving_pairs(24, 32, [1.0, 2.0])
     frames_THW = np.stack([frames0[0], frames1[0], frames1[1]])
@@ -51,7 +51,7 @@ def test_frames_of_a_video_are_paired_in_order(backend, moving_pairs):
         np.testing.assert_array_equal(single.flow_NHW2[0], result.flow_NHW2[n])
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
 @pytest.mark.parametrize("frames", [0, 1])
 def test_no_pair_gives_no_flow(backend, frames):
     result = solve_frames(GREY[:frames], backend=backend)
@@ -60,7 +60,7 @@ def test_no_pair_gives_no_flow(backend, frames):
     assert result.iterations_N.shape == (0,)
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
 def test_flow_points_right_and_down_to_where_pixels_go(backend, moving_pairs, epe):
     frames0, frames1, truth_NHW2 = moving_pairs(64, 80, [1.0, 2.0])
     flow_NHW2 = solve(frames0, frames1, TvL1Config(), backend=backend).flow_NHW2
@@ -69,7 +69,7 @@ def test_flow_points_right_and_down_to_where_pixels_go(backend, moving_pairs, ep
     assert epe(-flow_NHW2, truth_NHW2)[inside].mean() > 0.5
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
 def test_float_frames_are_from_0_to_255(backend, moving_pairs, epe):
     frames0, frames1, _ = moving_pairs(32, 40, [1.0])
     config = TvL1Config(stop="fixed", inner_iterations=10, outer_iterations=1)
@@ -78,7 +78,7 @@ def test_float_frames_are_from_0_to_255(backend, moving_pairs, epe):
     assert epe(as_bytes, as_floats).max() < 1e-2
 
 
-@pytest.mark.parametrize("backend", ["opencv"])
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
 def test_threads_do_not_change_the_result(backend, moving_pairs):
     frames0, frames1, _ = moving_pairs(32, 40, [0.5, 1.0, 2.0])
     one, two = (solve(frames0, frames1, backend=backend, threads=n) for n in (1, 2))

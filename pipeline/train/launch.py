@@ -31,11 +31,21 @@ from pipeline.train import preflight
 from pipeline.train.callbacks import Tracking, cause_of
 from pipeline.train.clip_task import ClipTask
 from pipeline.train.feeding import OpenFeed, PreparedFeed, TrainingFeed, micro_batch
+from pipeline.train.lock import driving
 from pipeline.train.loop import train_worker
 from pipeline.train.optim import STATES
 from pipeline.train.preflight import Claim
 from pipeline.train.recipe import RunRecipe
-from pipeline.train.runs import RunRecord, fresh_name, has_record, open_record, software, tracking_uri, update_record
+from pipeline.train.runs import (
+    RunRecord,
+    check_name,
+    fresh_name,
+    has_record,
+    open_record,
+    software,
+    tracking_uri,
+    update_record,
+)
 from pipeline.train.task import OpenTask, Task
 from pipeline.train.worker import Job, StepHook
 
@@ -89,41 +99,51 @@ def train(
         clock: rank 0's clock for checkpoints by time, seconds.
 
     Raises:
-        UserError: the recipe does not fit its data, the cluster, or the run that it resumes; or too many steps were
-            not finite; or the workers failed more often than the recipe allows.
+        UserError: the recipe does not fit its data, the cluster, or the run that it resumes; or another driver has the
+            run; or too many steps were not finite; or the workers failed more often than the recipe allows.
     """
     root, name = storage.absolute(root), name or fresh_name(recipe)
+    check_name(name)
     feed, task = open_feed(recipe), open_task(recipe)
     _check_data(recipe, feed, same_data_as)
     if not has_record(root, name):  # a run that exists has weights of its own
         task.check_first_weights()
+    _claim(recipe, root, task, feed)
+    with driving(root, name):
+        record, resumed = open_record(root, name, recipe, feed.passport)
+        print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
+        tracked = _tracked(recipe, root, record)
+        about = _about(recipe, feed, storage.join(root, name))
+        run_id = tracked.begin(*about)
+        if run_id and run_id != record.mlflow_run_id:
+            record = update_record(root, record, mlflow_run_id=run_id)
+        job = Job(
+            recipe=recipe,
+            open_feed=open_feed,
+            open_task=open_task,
+            passport=feed.passport,
+            plan=feed.plan,
+            mlflow_run_id=record.mlflow_run_id,
+            hooks=hooks,
+            clock=clock,
+        )
+        result = _fit_tracked(job, root, name, tracked)
+        if not run_id:  # MLflow was away at the start; it may be back
+            run_id = tracked.begin(*about)
+        tracked.end("FINISHED")
+    return _trained(result, root, name, run_id or record.mlflow_run_id, tracked.uri)
+
+
+def _claim(recipe: RunRecipe, root: str, task: Task, feed: TrainingFeed) -> None:
+    """Connect to Ray, and refuse what the cluster or the disk cannot hold."""
     weights = model_bytes(task)
     claims = claims_of(recipe, weights=weights, sample_bytes=feed.sample_bytes)
     connect(sum(claim.count * claim.cpus for claim in claims))
     preflight.enforce(claims)
-    _check_disk(recipe, root, weights)
-    record, resumed = open_record(root, name, recipe, feed.passport)
-    print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
-    tracked = _tracked(recipe, root, record)
-    about = _about(recipe, feed, storage.join(root, name))
-    run_id = tracked.begin(*about)
-    if run_id and run_id != record.mlflow_run_id:
-        record = update_record(root, record, mlflow_run_id=run_id)
-    job = Job(
-        recipe=recipe,
-        open_feed=open_feed,
-        open_task=open_task,
-        passport=feed.passport,
-        plan=feed.plan,
-        mlflow_run_id=record.mlflow_run_id,
-        hooks=hooks,
-        clock=clock,
-    )
-    result = _fit_tracked(job, root, name, tracked)
-    if not run_id:  # MLflow was away at the start; it may be back
-        run_id = tracked.begin(*about)
-    tracked.end("FINISHED")
-    return _trained(result, root, name, run_id or record.mlflow_run_id, tracked.uri)
+    if storage.is_local(root):
+        os.makedirs(root, exist_ok=True)
+        # Weights, statistics and what the optimiser keeps for each weight.
+        preflight.check_disk(root, (1 + STATES[recipe.optim.name]) * weights, recipe.train.keep)
 
 
 def claims_of(recipe: RunRecipe, *, weights: int, sample_bytes: int) -> list[Claim]:
@@ -169,13 +189,6 @@ def _check_data(recipe: RunRecipe, feed: TrainingFeed, same_data_as: Passport | 
         allowed = "the data set that the repeated run was trained on"
         raise UserError(problem("The data is not the same", got="; ".join(changed), allowed=allowed, fix=fix))
     feed.plan.check_pieces(recipe.compute.workers, recipe.train.accumulate)
-
-
-def _check_disk(recipe: RunRecipe, root: str, weights: int) -> None:
-    if storage.is_local(root):
-        os.makedirs(root, exist_ok=True)
-        # Weights, statistics and what the optimiser keeps for each weight.
-        preflight.check_disk(root, (1 + STATES[recipe.optim.name]) * weights, recipe.train.keep)
 
 
 def _tracked(recipe: RunRecipe, root: str, record: RunRecord) -> TrackedRun:

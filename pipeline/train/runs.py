@@ -59,6 +59,17 @@ def fresh_name(recipe: RunRecipe) -> str:
     return f"{recipe.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that no folder can have.
+
+    Raises:
+        UserError: says which letters are allowed.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        fix = "choose a name that can be a folder's"
+        raise UserError(problem("The run's name cannot be used", got=name, allowed="letters, digits, . _ -", fix=fix))
+
+
 def has_record(root: str, name: str) -> bool:
     """Return whether a run of that name exists below `root`."""
     return storage.exists(storage.join(root, name, RECORD))
@@ -71,9 +82,7 @@ def open_record(root: str, name: str, recipe: RunRecipe, passport: Passport) -> 
         UserError: the run exists and was another recipe or other data, with every difference; or a name that no
             folder can have.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        fix = "choose a name that can be a folder's"
-        raise UserError(problem("The run's name cannot be used", got=name, allowed="letters, digits, . _ -", fix=fix))
+    check_name(name)
     uri = storage.join(root, name, RECORD)
     try:
         old = RunRecord(**storage.read_json(uri))

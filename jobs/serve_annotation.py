@@ -12,6 +12,7 @@ everybody; SIGTERM lets requests finish. On another address than the loopback pe
 """
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -58,42 +59,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.annotate.service import Service
 
     check_address(args.host, tls=bool(args.tls_cert), behind_proxy=args.behind_proxy)
-    where = args.database if "://" in args.database else placed("--database", args.database)
-    database = Database(where)
-    pictures = Pictures(database, workers=max(2, (os.cpu_count() or 2) // 2))
-    for folder in args.campaign:
-        pictures.check(import_campaign(database, placed("--campaign", folder)))
-    listening = socket.create_server((args.host, args.port), family=_family(args.host))
-    address = f"http{'s' if args.tls_cert else ''}://{_named(listening)}"
-    for name in args.invite:
-        with database.write() as connection:
-            invitation = people.invite(connection, database.clock(), "system", name, args.role)
-        print(f"invitation for {name} ({args.role}): {address}{invitation.path}", flush=True)
-    if args.no_serve:
-        return 0
-    service = Service(
-        database,
-        pictures,
-        placed("--batches", args.batches),
-        session_s=args.session_hours * 3600,
-        secure=bool(args.tls_cert) or args.behind_proxy,
-    )
-    config = uvicorn.Config(
-        create_app(service),
-        log_level="warning",
-        ssl_certfile=args.tls_cert or None,
-        ssl_keyfile=args.tls_key or None,
-        proxy_headers=args.behind_proxy,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
-    print(f"serving at {address}", flush=True)
-    uvicorn.Server(config).run(sockets=[listening])
+    with contextlib.ExitStack() as closing:
+        listening = closing.enter_context(_listen(args.host, args.port))
+        address = f"http{'s' if args.tls_cert else ''}://{_named(listening)}"
+        where = args.database if "://" in args.database else placed("--database", args.database)
+        database = Database(where)
+        closing.callback(database.close)
+        pictures = Pictures(database, workers=max(2, (os.cpu_count() or 2) // 2))
+        closing.callback(pictures.close)
+        for folder in args.campaign:
+            pictures.check(import_campaign(database, placed("--campaign", folder)))
+        for name in args.invite:
+            with database.write() as connection:
+                invitation = people.invite(connection, database.clock(), "system", name, args.role)
+            print(f"invitation for {name} ({args.role}): {address}{invitation.path}", flush=True)
+        if args.no_serve:
+            return 0
+        service = Service(
+            database,
+            pictures,
+            placed("--batches", args.batches),
+            session_s=args.session_hours * 3600,
+            secure=bool(args.tls_cert) or args.behind_proxy,
+        )
+        config = uvicorn.Config(
+            create_app(service),
+            log_level="warning",
+            ssl_certfile=args.tls_cert or None,
+            ssl_keyfile=args.tls_key or None,
+            proxy_headers=args.behind_proxy,
+            server_header=False,
+            timeout_graceful_shutdown=10,
+        )
+        print(f"serving at {address}", flush=True)
+        uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.getaddrinfo(host, None)[0][0]
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.getaddrinfo(host, None)[0][0])
+    except OSError as error:
+        allowed, fix = "a free port of an address of this machine", "stop what listens there, or give another --port"
+        raise UserError(problem(f"Cannot listen ({error})", got=f"{host}:{port}", allowed=allowed, fix=fix)) from error
 
 
 def _named(listening: socket.socket) -> str:

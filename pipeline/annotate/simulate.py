@@ -21,7 +21,6 @@ from pipeline.core.errors import UserError, problem
 
 Truth = Callable[[Mapping[str, Any]], Sequence[float]]
 """From an Item (as JSON) to the level of every frame of its video."""
-RETRIES = 8
 AGAIN = (429, 502, 503, 504)
 
 
@@ -71,8 +70,11 @@ def levels_of(active_V: npt.NDArray[np.bool_], peak: float = 0.25) -> npt.NDArra
 class Client:
     """One person's connection, which asks again when it hears nothing; the operation id makes that harmless."""
 
-    def __init__(self, address: str, transport: httpx.BaseTransport | None = None) -> None:
-        """Talk to the service at `address`."""
+    def __init__(
+        self, address: str, transport: httpx.BaseTransport | None = None, patience_s: float = 30.0
+    ) -> None:
+        """Talk to the service at `address`, which may be silent for up to `patience_s`."""
+        self._patience_s = patience_s
         tls = address.startswith("https:")  # without it, no certificates need to be read
         self._http = httpx.Client(base_url=f"{address}/api/v1", timeout=30.0, transport=transport, verify=tls)
         self.replayed = 0
@@ -99,8 +101,8 @@ class Client:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if operation:
             sent["Operation-Id"] = uuid.uuid4().hex
-        fault = ""
-        for attempt in range(RETRIES):
+        deadline, attempt = time.monotonic() + self._patience_s, 0
+        while True:
             try:
                 answer = self._http.request(method, path, json=body, headers=sent)
             except httpx.TransportError as error:
@@ -109,9 +111,11 @@ class Client:
                 if answer.status_code not in AGAIN:
                     return self._value(method, path, answer)
                 fault = answer.text
-            time.sleep(min(2.0, 0.05 * 2**attempt))
-        fix = "look at the service's output"
-        raise UserError(problem("The service does not answer", got=fault, allowed="an answer", fix=fix))
+            if time.monotonic() > deadline:
+                fix = "look at the service's output"
+                raise UserError(problem("The service does not answer", got=fault, allowed="an answer", fix=fix))
+            time.sleep(min(1.0, 0.05 * 2**attempt))
+            attempt += 1
 
     def _value(self, method: str, path: str, answer: httpx.Response) -> dict[str, Any]:
         self.replayed += answer.headers.get("Operation-Replayed") == "true"

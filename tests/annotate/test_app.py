@@ -1,4 +1,4 @@
-"""The service as a browser and an attacker meet it: pipeline/annotate/routes_work.py, pipeline/annotate/routes_admin.py."""
+"""The service (pipeline/annotate/routes_work.py, pipeline/annotate/routes_admin.py) seen from outside."""
 
 import contextlib
 import io

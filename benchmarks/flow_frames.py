@@ -5,6 +5,7 @@
 
 Both flows come from the same reduced frames; only the JPEG of the shards lies between them. Beside them stands what
 does not come from the frames at all: OpenCV against itself with its vector code switched off, on the original frames.
+The last two columns are about storing flow: size of a pair in both codecs, and what JPEG does to its levels.
 Neighbouring pairs from the middle of each clip. Nothing here is a clock.
 """
 
@@ -21,13 +22,16 @@ from pipeline.data.prepare.ingest import shrink
 from pipeline.data.records import EncodedVideo
 from pipeline.data.store.shards import Codec, decode_frames, encode_frame
 from pipeline.data.video.decode import decode_video
+from pipeline.flow.config import FlowCodec
 from pipeline.flow.quantise import encode
+from pipeline.flow.store import decode_plane, encode_plane
 from pipeline.flow.tvl1 import Backend, TvL1Config, solve_frames
 
 Flow = npt.NDArray[np.float32]
 HEAD = (
     "| clip | size | mean motion, px | EPE, px: mean / median / p95 | pixels within 0.1 px | levels equal / within 1 "
-    "| OpenCV against itself, mean EPE |\n|---|---|---|---|---|---|---|"
+    "| OpenCV against itself, mean EPE | kB a pair: JPEG / PNG | JPEG's error, levels: mean / largest |\n"
+    "|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -64,8 +68,19 @@ def measure(clip: Path, pairs: int, short_side: int, backend: Backend) -> str:
     return (
         f"| {clip.name} | {width} x {height} | {np.linalg.norm(first, axis=-1).mean():.2f} "
         f"| {far.mean():.3f} / {np.median(far):.3f} / {np.quantile(far, 0.95):.3f} | {(far < 0.1).mean():.1%} "
-        f"| {(levels == 0).mean():.1%} / {(levels <= 1).mean():.1%} | {itself(original_THWC):.3f} |"
+        f"| {(levels == 0).mean():.1%} / {(levels <= 1).mean():.1%} | {itself(original_THWC):.3f} "
+        f"| {storage_of(encode(first))} |"
     )
+
+
+def storage_of(levels_NHW2: npt.NDArray[np.uint8]) -> str:
+    """Return what a pair weighs in each codec, and how far JPEG's levels are from the true ones."""
+    planes = [np.ascontiguousarray(level_HW2[..., axis]) for level_HW2 in levels_NHW2 for axis in (0, 1)]
+    jpeg, png = ([encode_plane(p, FlowCodec(format=f)) for p in planes] for f in ("jpeg", "png"))
+    decoded = [decode_plane(data) for data in jpeg]
+    far = np.stack([np.abs(p.astype(int) - d) for p, d in zip(planes, decoded, strict=True) if d is not None])
+    sizes = " / ".join(f"{sum(map(len, stored)) / len(levels_NHW2) / 1000:.1f}" for stored in (jpeg, png))
+    return f"{sizes} | {far.mean():.2f} / {far.max()}"
 
 
 def flow_of(x_THWC: npt.NDArray[np.uint8], backend: Backend) -> Flow:

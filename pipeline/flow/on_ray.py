@@ -10,7 +10,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,15 @@ class Queue(Tally):
         super().__init__()
         self._waiting = list(reversed(tasks))
         self._claimed: dict[str, bytes] = {}
+        self._actors = 0
+
+    def arrive(self) -> None:
+        """Note that a GPU actor is up."""
+        self._actors += 1
+
+    def actors(self) -> int:
+        """Return how many GPU actors have come up."""
+        return self._actors
 
     def claim(self, ticket: str) -> bytes | None:
         """Return the shard of a ticket: the next one, or the one that it claimed before; None when all are taken."""
@@ -81,14 +90,14 @@ def on_ray(workers: Workers) -> Engine:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         queue = ray.remote(num_cpus=0)(Queue).options(scheduling_strategy=here)
         queue = queue.remote([pickle.dumps(task) for task in tasks])
-        stages = []
-        if workers.gpus:
-            assert workers.gpu, "GPU actors have a solver"
-            stages.append(_gpu_stage(workers, len(tasks), queue))
-        if workers.cpus:
-            stages.append(_cpu_stage(workers, len(tasks), queue))
-        with _reporting(queue, tell), ThreadPoolExecutor(len(stages)) as pool:
-            rows = [row for found in pool.map(lambda stage: _consume(stage, queue), stages) for row in found]
+        with _reporting(queue, tell), ThreadPoolExecutor(2) as pool:
+            running = []
+            if workers.gpus:
+                running.append(pool.submit(_consume, _gpu_stage(workers, len(tasks), queue), queue))
+                _wait_for_actors(queue, min(workers.gpus, len(tasks)), running[0])
+            if workers.cpus:
+                running.append(pool.submit(_consume, _cpu_stage(workers, len(tasks), queue), queue))
+            rows = [row for stage in running for row in stage.result()]
         if wrong := [row["error"] for row in rows if row["error"]]:
             raise UserError(wrong[0])
         assert sum(row["shards"] for row in rows) == len(tasks), "every shard was somebody's"
@@ -123,6 +132,16 @@ def _gpu_stage(workers: Workers, tickets: int, queue: Any) -> Any:
     )
 
 
+def _wait_for_actors(queue: Any, number: int, stage: "Future[list[dict[str, Any]]]") -> None:
+    """Let GPU actors come up before CPU tasks take every CPU that becomes free, one at a time; an actor needs several.
+
+    After `_JOIN_S` the CPU tasks begin without those that are still missing.
+    """
+    deadline = time.monotonic() + _JOIN_S
+    while not stage.done() and time.monotonic() < deadline and ray.get(queue.actors.remote()) < number:
+        time.sleep(0.1)
+
+
 def _consume(stage: Any, queue: Any) -> list[dict[str, Any]]:
     """Run one stage; when it fails, or finds a person's mistake, the other one gets no further shards."""
     rows = []
@@ -143,6 +162,7 @@ class _GpuWorker:
 
     def __init__(self, queue: Any, solver: Solver) -> None:
         self._queue, self._solver = queue, solver
+        queue.arrive.remote()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return _work(row, self._queue, self._solver)

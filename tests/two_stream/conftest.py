@@ -186,3 +186,8 @@ def snapshot_of(run, net, data):
         classes=data.prepared.classes,
         mlflow_run_id="",
     )
+
+
+@pytest.fixture(scope="session", name="make_system")
+def make_system_fixture():
+    return make_system

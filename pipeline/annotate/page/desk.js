@@ -93,7 +93,7 @@ export class Desk {
 
   /** Leaves the clip; what is unsent stays in the journal. */
   close() {
-    this.player.stop();
+    this.player.close();
     this.clip?.freeze();
     this.clip = null;
     this.busy = false;
@@ -154,9 +154,11 @@ export class Desk {
   }
 
   loop() {
-    this.player.looping = !this.player.looping;
-    if (this.player.looping) this.player.play(this.#run());
-    else this.player.pause();
+    const { player } = this;
+    // The loop ends before it is switched off: the selection that it went round stays.
+    if (player.looping) player.pause();
+    player.looping = !player.looping;
+    if (player.looping) player.play(this.#run());
     this.render();
   }
 

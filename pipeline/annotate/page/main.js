@@ -81,6 +81,8 @@ async function settings() {
   const chosen = await askSettings(now, page.me, page.campaigns);
   if (chosen === null) return;
   if (chosen === "signout") {
+    await page.desk.clip?.written;
+    page.desk.close();
     await page.work.release();
     await page.desk.api.signOut();
     location.reload();
@@ -104,7 +106,8 @@ async function progress() {
   const { desk, work } = page;
   if (!desk.clip || document.visibilityState !== "visible") return;
   try {
-    showProgress(await desk.api.progress(work.choice.campaign), desk.clip.item.label.label, page.me.id);
+    const counts = await desk.api.progress(work.choice.campaign);
+    if (desk.clip) showProgress(counts, desk.clip.item.label.label, page.me.id);
   } catch (error) {
     // The next one comes soon; the badge tells of the connection.
     if (!(error instanceof Unreachable) && !(error instanceof Refusal)) throw error;

@@ -1,4 +1,4 @@
-"""A headless Chromium before the real service, with videos of the lengths that matter. Any console error fails a test."""
+"""A headless Chromium before the real service, with videos of telling lengths. Any console error fails a test."""
 
 import contextlib
 import shutil
@@ -145,6 +145,7 @@ def chromium():
     binary = shutil.which("chromium")
     if binary is None:
         pytest.skip("chromium is not installed (Debian: chromium)")
+    sync_api.expect.set_options(timeout=20_000)
     with sync_api.sync_playwright() as playwright:
         # Containers run tests as root, where Chromium has no sandbox; the pages are our own.
         browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
@@ -160,7 +161,7 @@ class Person:
         self.invitation = server.invite(name, role)
         viewport = {"width": size[0], "height": size[1]}
         self.context = browser.new_context(viewport=viewport, reduced_motion=motion, locale="en-GB")
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(20_000)
         self.faults = []
         self.provoked = False
         """Whether this test makes requests fail, which Chromium itself reports on the console."""

@@ -21,10 +21,12 @@ def test_the_core_under_node(tmp_path):
     shutil.copytree(Path(__file__).parent / "core", tmp_path / "core")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     tests = sorted(str(path) for path in (tmp_path / "core").glob("*.test.js"))
-    done = subprocess.run([node, "--test", *tests], capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = subprocess.run(
+        [node, "--test", "--test-reporter=tap", *tests], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"# fail 0|ℹ fail 0", done.stdout)
-    assert int(re.search(r"(?:#|ℹ) pass (\d+)", done.stdout).group(1)) >= 25
+    assert int(re.search(r"^# pass (\d+)$", done.stdout, re.M).group(1)) >= 25
+    assert "# skipped 0" in done.stdout
 
 
 def words(language):
@@ -58,12 +60,16 @@ def test_the_page_needs_nothing_from_elsewhere_and_nothing_inline():
     for path in PAGE.rglob("*"):
         if path.suffix in (".html", ".js", ".css"):
             text = path.read_text().replace("http://www.w3.org/2000/svg", "")
-            assert not re.search(r"https?://|@import|\beval\(|new Function|innerHTML|outerHTML|insertAdjacent", text), path
+            assert not re.search(r"https?://|@import|\beval\(|new Function|innerHTML|outerHTML|insertAdjacent", text), (
+                path
+            )
     html = (PAGE / "index.html").read_text()
     assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\bsrc=)|<video", html)
 
 
-@pytest.mark.parametrize("path", sorted(p for p in PAGE.rglob("*") if p.suffix in (".html", ".js", ".css")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in PAGE.rglob("*") if p.suffix in (".html", ".js", ".css")), ids=lambda path: path.name
+)
 def test_a_file_of_the_page_is_short_enough_to_read_and_says_what_it_is(path):
     text = path.read_text()
     assert len(text.splitlines()) <= 400

@@ -28,7 +28,7 @@ export function draftOf({ levels, sources, init, maps }, seconds) {
 /** What a person starts from when nothing was saved: blank, the model's curve snapped, or what two answers share. */
 function fresh(item) {
   const blank = initial(item.attention);
-  if (item.opinions.length === 2) {
+  if (item.purpose === "adjudicate" && item.opinions.length === 2) {
     const [one, other] = item.opinions.map(({ scores }) => scores);
     const levels = one.map((level, i) => (level === other[i] ? level : null));
     return { ...answer(blank), levels, sources: levels.map((level) => (level === null ? null : "filled")) };

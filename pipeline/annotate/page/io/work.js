@@ -23,6 +23,8 @@ export class Work {
     /** @type {Promise<Task | null> | null} */
     this.ahead = null;
     this.aheadLease = null;
+    /** @type {HTMLImageElement[]} */
+    this.warming = [];
     setInterval(() => void this.#renew(), RENEW_MS);
   }
 
@@ -70,7 +72,7 @@ export class Work {
 
   /** @returns {Promise<{task: Task | null, reason: string}>} the next clip */
   async next() {
-    const ready = await (this.ahead ?? null);
+    const ready = await this.ahead;
     this.ahead = null;
     this.aheadLease = null;
     if (ready) return { task: this.#take(ready), reason: "" };
@@ -85,17 +87,23 @@ export class Work {
 
   /** @param {Promise<Task | null>} coming */
   #keepAhead(coming) {
-    this.ahead = coming
+    const ahead = coming
       .then((task) => {
         if (!task?.lease) return null;
+        if (this.ahead !== ahead) {
+          // The work was given back in the meantime.
+          void this.api.release(task.lease);
+          return null;
+        }
         this.aheadLease = task.lease;
-        warm(task.item);
+        this.warming = warm(task.item);
         return task;
       })
       .catch((error) => {
         if (error instanceof Refusal || error instanceof Unreachable) return null;
         throw error;
       });
+    this.ahead = ahead;
   }
 
   /** Revives the lapsed lease of the clip at hand. @returns {Promise<any | null>} null: the clip is somebody else's */
@@ -124,6 +132,7 @@ export class Work {
   /** Gives back what this tab holds. */
   release() {
     const leases = [this.current, this.aheadLease].filter((lease) => lease?.token);
+    cool(this.warming);
     this.current = null;
     this.ahead = null;
     this.aheadLease = null;
@@ -177,8 +186,14 @@ export function stripWidth(item, css) {
   return widths.find((width) => width >= wanted) ?? widths.at(-1);
 }
 
-/** Has the browser fetch a clip's pictures into its cache. */
+/** Has the browser fetch a clip's pictures into its cache. @returns {HTMLImageElement[]} */
 export function warm(item) {
-  new Image().src = stripUrl(item, stripWidth(item, 96));
-  for (let i = 0; i < item.num_frames; i += 1) new Image().src = frameUrl(item, i);
+  const urls = [stripUrl(item, stripWidth(item, 96))];
+  for (let i = 0; i < item.num_frames; i += 1) urls.push(frameUrl(item, i));
+  return urls.map((url) => Object.assign(new Image(), { src: url }));
+}
+
+/** Stops fetching pictures, which a clip that was given back would refuse. @param {HTMLImageElement[]} images */
+export function cool(images) {
+  for (const image of images) if (!image.complete) image.removeAttribute("src");
 }

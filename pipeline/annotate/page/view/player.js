@@ -6,6 +6,7 @@
 
 import { t } from "../i18n.js";
 import { frameUrl } from "../io/api.js";
+import { cool } from "../io/work.js";
 import { byId, make } from "./dom.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
@@ -23,6 +24,8 @@ export class Player {
     this.playing = null;
     this.timer = null;
     this.shown = -1;
+    /** @type {HTMLImageElement[]} */
+    this.images = [];
     for (const speed of SPEEDS) byId("speed").append(make("option", { value: speed, selected: speed === 1 }, `${speed}×`));
     byId("speed").addEventListener("change", (event) => this.setSpeed(Number(event.target.value)));
   }
@@ -64,6 +67,12 @@ export class Player {
     this.playing = from >= last ? first : from;
     this.#tick();
     this.onFrame();
+  }
+
+  /** Leaves the clip. */
+  close() {
+    this.stop();
+    cool(this.images);
   }
 
   /** Stops without a word. */

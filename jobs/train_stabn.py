@@ -16,8 +16,8 @@ from dataclasses import replace
 from jobs.cli import all_recipes, described, find_recipe, guarded, here, placed
 from pipeline.core.config import override
 from pipeline.core.errors import UserError, problem
-from pipeline.data.store.catalog import Passport
 from pipeline.train.recipe import Recipe
+from pipeline.train.trained_on import TrainedOn
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -43,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train and say what came out; returns the exit status."""
     args = parse(arguments)
     overrides = [*args.overrides, *([f"data.root={args.data}"] if args.data else [])]
-    passport: Passport | None = None
+    data_then: TrainedOn | None = None
     if args.repeat:
         from pipeline.train.runs import recorded  # MLflow takes seconds to import
 
-        recipe, passport = recorded(Recipe, args.repeat, args.storage, overrides)
+        recipe, data_then = recorded(Recipe, args.repeat, args.storage, overrides)
     else:
         recipe = override(find_recipe(args.recipe)(), overrides)
     if args.describe:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from pipeline.train.launch import train  # so that --help and --describe need no cluster software
 
-    trained = train(recipe, root=root, name=args.run, same_data_as=passport)
+    trained = train(recipe, root=root, name=args.run, same_data_as=data_then)
     again = args.recipe or f"--repeat {args.repeat}"
     best = "not validated" if trained.best_top1 is None else f"best validation top-1 {trained.best_top1:.2f} %"
     print(

@@ -84,6 +84,14 @@ def join(root: str, *parts: str) -> str:
     return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
+def parent(uri: str) -> str:
+    """Return the folder that a path or URI lies in."""
+    if is_local(uri):
+        return os.path.dirname(uri.rstrip("/"))
+    path, mark, query = uri.partition("?")
+    return path.rstrip("/").rpartition("/")[0] + mark + query
+
+
 def info(uri: str) -> Any:
     """Return pyarrow's FileInfo (type, size, mtime_ns) of one file or folder; its type says when there is none."""
     return infos([uri])[0]

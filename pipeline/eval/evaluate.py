@@ -16,6 +16,7 @@ from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import Inversion, Recogniser
 from pipeline.eval.metrics import Counts, count, empty_counts
 from pipeline.eval.predict import ROW_SCHEMA
+from pipeline.train.trained_on import TrainedOn
 
 GROUP = 256
 """Rows written and counted together."""
@@ -119,7 +120,10 @@ def check_data(network: Recogniser, dataset: PreparedDataset, *, allow_other: bo
 
 
 def _differences(network: Recogniser, dataset: PreparedDataset) -> tuple[str, ...]:
-    """Video by video while the training's data set is still where its recipe says; otherwise the parts that differ."""
+    """Name videos where the run's folder or the recipe's root still knows them, otherwise the parts that differ."""
+    trained_on = TrainedOn(network.passport, storage.parent(network.checkpoint))
+    if trained_on.rows():
+        return trained_on.differences(dataset.identity, dataset.rows)
     try:
         trained = PreparedDataset.open(network.recipe.data.root)
     except (UserError, OSError):

@@ -97,4 +97,4 @@ def mlflow_of(network: Recogniser) -> str:
 
 def storage_of(checkpoint: str) -> str:
     """Return the run storage that a checkpoint of a run lies in: storage/run/checkpoint."""
-    return os.path.dirname(os.path.dirname(checkpoint.rstrip("/")))
+    return storage.parent(storage.parent(checkpoint))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import fields
 from typing import Any, Protocol
 
 from pipeline.core.errors import UserError, problem
@@ -17,7 +16,7 @@ from pipeline.data.feed.batches import (
 )
 from pipeline.data.feed.microbatch import clip_bytes
 from pipeline.data.feed.plan import Plan
-from pipeline.data.store.catalog import Passport, compare_passports
+from pipeline.data.store.catalog import CatalogRow, Passport
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train.recipe import Recipe, RunRecipe
 from pipeline.train.task import StepBatch
@@ -32,6 +31,8 @@ class TrainingFeed(Protocol):
     classes: tuple[str, ...]
     passport: Passport
     """Identity of the data; a run is resumed on the same data only."""
+    rows: tuple[CatalogRow, ...]
+    """Every listed video, so that differences to other data can name videos; empty where there is no catalog."""
     validation_videos: int
     """Videos of the validation split."""
     sample_bytes: int
@@ -48,36 +49,6 @@ class TrainingFeed(Protocol):
 
 OpenFeed = Callable[[Any], TrainingFeed]
 """Opens the feed of a recipe; called once in the driver and once in every worker, to which it travels by pickling."""
-
-
-def refuse_other_data(what: str, passport: Passport, plan: Plan, *, of_run: tuple[Passport, Plan]) -> None:
-    """Refuse data that is not the run's: a position in the plan would mean other videos.
-
-    Args:
-        what: what has this passport and plan, for the message.
-        passport: identity of the data.
-        plan: order of the videos.
-        of_run: what the driver began the run with.
-
-    Raises:
-        UserError: something differs; names all of it.
-    """
-    of_passport, of_plan = of_run
-    changed = list(compare_passports(of_passport, passport))
-    changed += [
-        f"plan {field.name} {getattr(of_plan, field.name)} -> {getattr(plan, field.name)}"
-        for field in fields(Plan)
-        if getattr(of_plan, field.name) != getattr(plan, field.name)
-    ]
-    if changed:
-        raise UserError(
-            problem(
-                f"{what} is not of the data that the run began with",
-                got="; ".join(changed),
-                allowed="the same prepared data on all nodes and for the whole run",
-                fix="let --data name storage that all nodes share, and prepare anew into another folder only",
-            )
-        )
 
 
 def check_classes(configured: int, classes: tuple[str, ...]) -> None:
@@ -120,6 +91,7 @@ class PreparedFeed:
         self.plan = Plan(recipe.train.seed, len(videos), recipe.train.global_batch, recipe.train.epochs)
         self.classes = self._dataset.classes
         self.passport = self._dataset.identity
+        self.rows = self._dataset.rows
         self.sample_bytes = clip_bytes(recipe.clip)
         self.validation_videos = len(self._dataset.videos(recipe.data.test_split, recipe.data.fold))
 

@@ -25,7 +25,6 @@ from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.core.ray_session import connect
 from pipeline.data.feed.stream import TASK_CLIPS, Share
-from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import TrackedRun, flatten
 from pipeline.train import preflight
 from pipeline.train.callbacks import Tracking, cause_of
@@ -47,6 +46,7 @@ from pipeline.train.runs import (
     update_record,
 )
 from pipeline.train.task import OpenTask, Task
+from pipeline.train.trained_on import TrainedOn
 from pipeline.train.worker import Job, StepHook
 
 COLLECTIVE_TIMEOUT_S = 900
@@ -82,7 +82,7 @@ def train(
     open_feed: OpenFeed = PreparedFeed,
     open_task: OpenTask = ClipTask,
     name: str = "",
-    same_data_as: Passport | None = None,
+    same_data_as: TrainedOn | None = None,
     hooks: tuple[StepHook, ...] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
@@ -110,7 +110,7 @@ def train(
         task.check_first_weights()
     _claim(recipe, root, task, feed)
     with driving(root, name):
-        record, resumed = open_record(root, name, recipe, feed.passport)
+        record, resumed = open_record(root, name, recipe, feed.passport, feed.rows)
         print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
         tracked = _tracked(recipe, root, record)
         about = _about(recipe, feed, storage.join(root, name))
@@ -121,7 +121,7 @@ def train(
             recipe=recipe,
             open_feed=open_feed,
             open_task=open_task,
-            passport=feed.passport,
+            data=TrainedOn(feed.passport, storage.join(root, name)),
             plan=feed.plan,
             mlflow_run_id=record.mlflow_run_id,
             hooks=hooks,
@@ -183,8 +183,8 @@ def model_bytes(task: Task) -> int:
         return sum(t.numel() * t.element_size() for t in task.build().state_dict().values())
 
 
-def _check_data(recipe: RunRecipe, feed: TrainingFeed, same_data_as: Passport | None) -> None:
-    if same_data_as and (changed := compare_passports(same_data_as, feed.passport)):
+def _check_data(recipe: RunRecipe, feed: TrainingFeed, same_data_as: TrainedOn | None) -> None:
+    if same_data_as and (changed := same_data_as.differences(feed.passport, feed.rows)):
         fix = "give the data set of the first run with --data, or train the recipe by its name"
         allowed = "the data set that the repeated run was trained on"
         raise UserError(problem("The data is not the same", got="; ".join(changed), allowed=allowed, fix=fix))
@@ -202,6 +202,7 @@ def _about(recipe: RunRecipe, feed: TrainingFeed, run: str) -> tuple[dict[str, A
     """Return parameters, JSON artifacts and tags of the MLflow run: all that another run needs to repeat this one."""
     code = software()
     data = {
+        "run": run,
         "passport": feed.passport.digest,
         "passport_parts": dict(feed.passport.parts),
         "training_videos": feed.plan.samples,

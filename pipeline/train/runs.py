@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 from pipeline.core import storage
 from pipeline.core.config import from_dict, override, to_dict
 from pipeline.core.errors import UserError, problem
-from pipeline.data.store.catalog import Passport, compare_passports
+from pipeline.data.store.catalog import CatalogRow, Passport
 from pipeline.tracking.run import flatten, read_documents
 from pipeline.train.recipe import RunRecipe
+from pipeline.train.trained_on import TrainedOn
 
 R = TypeVar("R", bound=RunRecipe)
 RECORD = "run.json"
@@ -75,8 +76,17 @@ def has_record(root: str, name: str) -> bool:
     return storage.exists(storage.join(root, name, RECORD))
 
 
-def open_record(root: str, name: str, recipe: RunRecipe, passport: Passport) -> tuple[RunRecord, bool]:
+def open_record(
+    root: str, name: str, recipe: RunRecipe, passport: Passport, rows: Sequence[CatalogRow] = ()
+) -> tuple[RunRecord, bool]:
     """Return the record of run `name` below `root`, and whether it existed; a new one is written.
+
+    Args:
+        root: run storage.
+        name: of the run.
+        recipe: what is trained.
+        passport: identity of the data.
+        rows: every listed video; kept beside the record, and compared when the data differ.
 
     Raises:
         UserError: the run exists and was another recipe or other data, with every difference; or a name that no
@@ -89,10 +99,12 @@ def open_record(root: str, name: str, recipe: RunRecipe, passport: Passport) -> 
     except FileNotFoundError:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         record = RunRecord(name, uuid.uuid4().hex, now, to_dict(recipe), passport.digest, dict(passport.parts))
+        TrainedOn(passport, storage.join(root, name)).keep(rows)
         storage.write_json(uri, asdict(record))
         return record, False
     changed = differences(_completed(type(recipe), old.recipe), to_dict(recipe))
-    changed += compare_passports(Passport(old.passport, old.passport_parts), passport)
+    data = TrainedOn(Passport(old.passport, old.passport_parts), storage.join(root, name))
+    changed += data.differences(passport, rows)
     if changed:
         raise UserError(
             problem(
@@ -102,6 +114,7 @@ def open_record(root: str, name: str, recipe: RunRecipe, passport: Passport) -> 
                 fix="undo the differences to resume it, or give another --run for a new run",
             )
         )
+    data.keep(rows)  # of a run older than this
     return old, True
 
 
@@ -113,8 +126,8 @@ def _completed(kind: type[RunRecipe], values: dict[str, Any]) -> dict[str, Any]:
         return values
 
 
-def recorded(kind: type[R], run_id: str, root: str, overrides: Sequence[str]) -> tuple[R, Passport]:
-    """Return the recipe of an MLflow run, to be trained again, and the passport of the data that it was trained on.
+def recorded(kind: type[R], run_id: str, root: str, overrides: Sequence[str]) -> tuple[R, TrainedOn]:
+    """Return the recipe of an MLflow run, to be trained again, and the data that it was trained on.
 
     Args:
         kind: type of its recipe.
@@ -132,7 +145,7 @@ def recorded(kind: type[R], run_id: str, root: str, overrides: Sequence[str]) ->
     if changed := [f"{key} {then.get(key, ABSENT)} -> {now[key]}" for key in now if then.get(key, ABSENT) != now[key]]:
         print(f"WARNING the run was made by other software; results may differ: {'; '.join(changed)}", flush=True)
     recipe = override(from_dict(kind, documents["recipe.json"]), overrides)
-    return recipe, Passport(data["passport"], data["passport_parts"])
+    return recipe, TrainedOn(Passport(data["passport"], data["passport_parts"]), data.get("run", ""))
 
 
 def software() -> dict[str, str]:

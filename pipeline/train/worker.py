@@ -21,12 +21,13 @@ from pipeline.data.store.catalog import Passport
 from pipeline.train import checkpoint
 from pipeline.train.checkpoint import Policy, Snapshot
 from pipeline.train.device import configure_torch
-from pipeline.train.feeding import Batches, OpenFeed, TrainingFeed, refuse_other_data
+from pipeline.train.feeding import Batches, OpenFeed, TrainingFeed
 from pipeline.train.journal import Journal
 from pipeline.train.optim import Schedule, build_optimizer
 from pipeline.train.recipe import RunRecipe
 from pipeline.train.step import StepOutcome
 from pipeline.train.task import OpenTask, StepBatch, StepSettings, Task
+from pipeline.train.trained_on import TrainedOn, refuse_other_data
 
 StepHook = Callable[[StepOutcome, int], None]
 """Called in every worker after each step with its outcome and the worker's rank."""
@@ -39,8 +40,8 @@ class Job:
     recipe: RunRecipe
     open_feed: OpenFeed
     open_task: OpenTask
-    passport: Passport
-    """Identity of the data as the driver found it; a worker that finds other data refuses to train on it."""
+    data: TrainedOn
+    """The data as the driver found it; a worker that finds other data refuses to train on it."""
     plan: Plan
     mlflow_run_id: str = ""
     hooks: tuple[StepHook, ...] = ()
@@ -110,9 +111,9 @@ def prepare(job: Job) -> Ready | UserError:
     )
     try:
         # 2. The data, which fails fastest when something is wrong.
-        feed, of_run = job.open_feed(recipe), (job.passport, job.plan)
+        feed, of_run = job.open_feed(recipe), (job.data, job.plan)
         node = f"The prepared data that worker {settings.rank} finds at {recipe.data.root}"
-        refuse_other_data(node, feed.passport, feed.plan, of_run=of_run)
+        refuse_other_data(node, feed.passport, feed.plan, of_run=of_run, rows=feed.rows)
         # 3. The last checkpoint or the first weights.
         restored = _last_checkpoint()
         if restored:

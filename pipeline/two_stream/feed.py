@@ -72,6 +72,7 @@ class StreamFeed:
         self._testing = replace(loader, crop="centre", time="middle", short_side=recipe.short_side)
         self.plan = Plan(recipe.train.seed, len(videos), recipe.train.global_batch, recipe.train.epochs)
         self.classes = data.prepared.classes
+        self.rows = data.prepared.rows
         self.passport = data.identity([maps] if maps else [])
         self.validation_videos = len(tests)
         self.sample_bytes = self._training.sample_bytes
@@ -108,6 +109,7 @@ class AttentionFeed:
         self._training, self._testing = replace(loader, time="drawn"), replace(loader, time="middle")
         self.plan = Plan(recipe.train.seed, len(self._learn), recipe.train.global_batch, recipe.train.epochs)
         self.classes = data.prepared.classes
+        self.rows = data.prepared.rows
         self.passport = data.identity([maps])
         self.validation_videos = len(self._check)
         self.sample_bytes = loader.sample_bytes

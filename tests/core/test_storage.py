@@ -129,3 +129,9 @@ def test_a_query_stays_behind_the_path():
 def test_an_unknown_scheme_is_a_users_error():
     with pytest.raises(UserError, match=r"ftp://host.*Allowed: a path, s3://"):
         storage.read_bytes("ftp://host/file")
+
+
+def test_the_parent_keeps_a_query():
+    assert storage.parent("/a/b/c/") == "/a/b"
+    assert storage.parent("s3://bucket/a/b/?region=x") == "s3://bucket/a?region=x"
+    assert storage.parent(storage.join("s3://bucket/a?region=x", "b")) == "s3://bucket/a?region=x"

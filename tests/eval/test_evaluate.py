@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.config import override
 from pipeline.core.errors import UserError
 from pipeline.data.listing.sources import load_listing
 from pipeline.data.prepare.ingest import IngestConfig
@@ -17,6 +18,7 @@ from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval import report
 from pipeline.eval.evaluate import check_data, evaluate
 from pipeline.eval.load import load
+from pipeline.train.trained_on import TrainedOn
 
 CLASSES = ("a,b", "c", "d", "e", "f", "g")
 
@@ -149,6 +151,20 @@ def test_without_the_training_data_the_parts_that_differ_are_named(other, make_c
     gone = load(make_checkpoint(passport="0" * 64, passport_parts=parts))
     with pytest.raises(UserError, match="short_side differs"):
         check_data(gone, other, allow_other=False)
+
+
+def test_what_the_runs_folder_kept_names_the_videos_when_the_training_data_are_gone(
+    other, tiny_root, tiny_checkpoint, tmp_path
+):
+    trained = PreparedDataset.open(tiny_root)
+    TrainedOn(trained.identity, str(tmp_path)).keep(trained.rows)
+    network = load(tiny_checkpoint)
+    elsewhere = override(network.recipe, ["data.root=/nowhere"])
+    gone = dataclasses.replace(network, recipe=elsewhere, checkpoint=str(tmp_path / "step-3"))
+    with pytest.raises(UserError, match=r"height differs in 10 of 10 videos"):
+        check_data(gone, other, allow_other=False)
+    with pytest.raises(UserError, match=r"height differs; "):
+        check_data(dataclasses.replace(gone, checkpoint="/nowhere/step-3"), other, allow_other=False)
 
 
 def test_other_classes_are_always_refused(tiny_root, tiny_checkpoint):

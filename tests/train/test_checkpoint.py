@@ -51,6 +51,15 @@ def test_round_trip(snapshot, tmp_path):
     assert from_dict(Recipe, back.recipe) == Recipe(name="r")
 
 
+def test_a_checkpoint_older_than_a_field_is_read(snapshot, tmp_path):
+    checkpoint.write(str(tmp_path), snapshot)
+    values = torch.load(tmp_path / "state.pt", weights_only=True)
+    del values["score"], values["best_score"]
+    torch.save(values, tmp_path / "state.pt")
+    back = checkpoint.read(str(tmp_path))
+    assert (back.best_score, back.best_top1) == (None, snapshot.best_top1)
+
+
 def test_a_checkpoint_replaces_another_whole_and_leaves_no_other_file(snapshot, tmp_path):
     checkpoint.write(str(tmp_path), snapshot)
     checkpoint.write(str(tmp_path), replace(snapshot, step=8))

@@ -10,10 +10,8 @@ from models import ModelConfig
 from pipeline.core.config import override
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig, DataConfig
-from pipeline.data.feed.plan import Plan
-from pipeline.data.store.catalog import Passport
 from pipeline.data.store.prepared import PreparedDataset
-from pipeline.train.feeding import PreparedFeed, micro_batch, refuse_other_data
+from pipeline.train.feeding import PreparedFeed, micro_batch
 from pipeline.train.recipe import ComputeConfig, Recipe, TrainConfig
 
 
@@ -35,7 +33,7 @@ def recipe(tiny_root):
 def test_it_knows_its_data(recipe, tiny_root):
     feed, dataset = PreparedFeed(recipe), PreparedDataset.open(tiny_root)
     assert feed.classes == dataset.classes
-    assert feed.passport == dataset.identity
+    assert (feed.passport, feed.rows) == (dataset.identity, dataset.rows)
     assert (feed.plan.samples, feed.plan.global_batch, feed.plan.epochs) == (7, 3, 2)
     assert feed.validation_videos == 7
     assert feed.sample_bytes == next(feed.train(0, 0, 1)).x_BTHWC[0].nbytes
@@ -71,17 +69,6 @@ def test_a_network_of_other_classes_is_refused(recipe):
 def test_an_absent_split_is_the_users_error(recipe):
     with pytest.raises(UserError, match="no such split"):
         PreparedFeed(override(recipe, ["data.train_split=trian"]))
-
-
-def test_other_data_is_refused_with_all_that_differs():
-    passport, plan = Passport("p", {"ids": "1", "codec": "2"}), Plan(0, 10, 4, 2)
-    refuse_other_data("The data", Passport("p", {"ids": "1", "codec": "2"}), Plan(0, 10, 4, 2), of_run=(passport, plan))
-    with pytest.raises(
-        UserError, match=r"^The data is not of .*: codec differs; plan samples 10 -> 9; .*epochs 2 -> 3\."
-    ):
-        refuse_other_data(
-            "The data", Passport("q", {"ids": "1", "codec": "3"}), Plan(0, 9, 4, 3), of_run=(passport, plan)
-        )
 
 
 @pytest.mark.ray

@@ -12,6 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.store.catalog import Passport
 from pipeline.train import checkpoint
 from pipeline.train.launch import train
+from pipeline.train.lock import driving
 
 ON_RAY = [
     pytest.mark.ray,
@@ -47,7 +48,14 @@ def test_a_workers_user_error_ends_the_run_with_its_words(cluster, fit, tmp_path
     run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])[0]
     assert run.info.status == "FAILED"
     assert "star.worker_failures" not in run.data.tags
-    assert "Traceback" not in capfd.readouterr().err
+    assert "Error in training function" not in capfd.readouterr().err
+
+
+@on_ray
+def test_a_second_driver_of_a_run_is_refused(cluster, fit, tmp_path):
+    with driving(str(tmp_path), "r"), pytest.raises(UserError, match=f"Run r is being driven already.*{os.getpid()}"):
+        train(fit.recipe_for(1), root=str(tmp_path), name="r", open_feed=fit.RandomFeed)
+    assert not (tmp_path / "r" / "run.json").exists()
 
 
 @on_ray

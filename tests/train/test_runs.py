@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from mlflow import MlflowClient
 
 from pipeline.core.config import override, to_dict
 from pipeline.core.errors import UserError
-from pipeline.data.store.catalog import Passport
+from pipeline.data.store.catalog import CatalogRow, Passport, passport_of
 from pipeline.tracking.run import TrackedRun
 from pipeline.train import runs
-from pipeline.train.recipe import Recipe
+from pipeline.train.recipe import Recipe, RunRecipe
 from pipeline.train.runs import fresh_name, open_record, recorded, software, tracking_uri, update_record
+from pipeline.train.trained_on import TrainedOn
 
 DATA = Passport("d1", {"ids": "1", "codec": "2"})
 
@@ -45,6 +47,35 @@ def test_other_data_are_refused_with_the_part_that_differs(recipe, tmp_path):
     open_record(str(tmp_path), "run", recipe, DATA)
     with pytest.raises(UserError, match="ids differs"):
         open_record(str(tmp_path), "run", recipe, Passport("d2", {"ids": "9", "codec": "2"}))
+
+
+def test_other_videos_are_named_though_the_catalog_is_gone(recipe, tmp_path):
+    rows = [CatalogRow(id=i, path=i, label=0, split=("train",), status="readable", frames=4) for i in "ab"]
+    longer = [replace(rows[0], frames=5), rows[1]]
+    then, now = (passport_of(r, classes=("x",), codec={}, short_side=9) for r in (rows, longer))
+    open_record(str(tmp_path), "run", recipe, then, rows)
+    with pytest.raises(UserError, match=r"frames differs in 1 of 2 videos: a \(4 -> 5\)"):
+        open_record(str(tmp_path), "run", recipe, now, longer)
+
+
+def test_a_run_older_than_a_field_is_resumed_and_keeps_its_rows_from_now_on(recipe, tmp_path):
+    """Fields that were added since have the values that the older version had."""
+    open_record(str(tmp_path), "run", recipe, DATA)
+    record = tmp_path / "run" / "run.json"
+    values = json.loads(record.read_text())
+    del values["recipe"]["optim"]["name"]
+    record.write_text(json.dumps(values))
+    rows = [CatalogRow(id="a", path="a", label=0, split=("train",), status="readable")]
+    assert open_record(str(tmp_path), "run", recipe, DATA, rows)[1]
+    assert [row.id for row in TrainedOn(DATA, str(tmp_path / "run")).rows()] == ["a"]
+    with pytest.raises(UserError, match=r"optim\.name 'sgd' -> 'adam'"):
+        open_record(str(tmp_path), "run", override(recipe, ["optim.name=adam"]), DATA)
+
+
+def test_a_run_of_another_kind_of_recipe_is_refused(recipe, tmp_path):
+    open_record(str(tmp_path), "run", recipe, DATA)
+    with pytest.raises(UserError, match=r"clip\.frames 32 -> 'absent'"):
+        open_record(str(tmp_path), "run", RunRecipe(name="r"), DATA)
 
 
 def test_where_and_how_conveniently_a_run_runs_may_change(recipe, tmp_path):
@@ -109,12 +140,12 @@ def test_what_cannot_be_told_is_said_to_be_absent(checkout, monkeypatch):
 def test_a_repetition_by_other_software_is_said(recipe, tmp_path, capsys, torch_then, warning):
     uri = tracking_uri(recipe, str(tmp_path))
     then = software() | ({"torch": torch_then} if torch_then else {})
-    data = {"passport": DATA.digest, "passport_parts": dict(DATA.parts), "software": then}
+    data = {"run": "/runs/r", "passport": DATA.digest, "passport_parts": dict(DATA.parts), "software": then}
     tracked = TrackedRun(uri, "e", "r", "key", artifact_root=str(tmp_path / "artifacts"))
     run_id = tracked.begin({}, {"recipe.json": to_dict(recipe), "data.json": data}, {})
     assert MlflowClient(uri).get_run(run_id)
     capsys.readouterr()
-    assert recorded(Recipe, run_id, str(tmp_path), []) == (recipe, DATA)
+    assert recorded(Recipe, run_id, str(tmp_path), []) == (recipe, TrainedOn(DATA, "/runs/r"))
     shown = capsys.readouterr().out
     assert warning in shown
     assert ("WARNING" in shown) == bool(warning)

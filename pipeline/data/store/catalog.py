@@ -84,6 +84,11 @@ def from_parquet(data: bytes) -> tuple[CatalogRow, ...]:
     )
 
 
+def identity_of(row: CatalogRow) -> CatalogRow:
+    """Return a row with its id and what passports compare, and nothing else: what `compare_passports` needs of it."""
+    return CatalogRow(id=row.id, path="", **{name: getattr(row, name) for name in PASSPORT_COLUMNS})
+
+
 def row_from(values: Mapping[str, Any]) -> CatalogRow:
     """Build a row from the JSON values of a sidecar."""
     return CatalogRow(**{**values, "split": tuple(values["split"])})

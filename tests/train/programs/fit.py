@@ -20,7 +20,7 @@ from pipeline.core.config import override
 from pipeline.core.errors import UserError
 from pipeline.data.config import ClipConfig
 from pipeline.data.feed.plan import Plan
-from pipeline.data.store.catalog import Passport
+from pipeline.data.store.catalog import CatalogRow, Passport
 from pipeline.train.launch import train
 from pipeline.train.recipe import ComputeConfig, OptimConfig, Recipe, TrackingConfig, TrainConfig
 from pipeline.train.task import Validation
@@ -47,6 +47,10 @@ class RandomFeed:
         self.plan = Plan(recipe.train.seed, SAMPLES, recipe.train.global_batch, recipe.train.epochs)
         self.classes = tuple("abc")
         self.passport = Passport("p1", {"ids": "1"})
+        self.rows = tuple(
+            CatalogRow(id=f"v{i}", path=f"v{i}", label=i % CLASSES, split=("train",), status="readable")
+            for i in range(SAMPLES)
+        )
         self.validation_videos = VALIDATION
         self.sample_bytes = T * SIZE * SIZE * 3
 

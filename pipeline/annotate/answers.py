@@ -61,16 +61,16 @@ def save(
     """
     task = held(connection, now, user, token, uid)
     facts = connection.execute(sa.select(items.c.num_frames, items.c.campaign).where(items.c.uid == uid)).one()
-    _check(answer, facts.num_frames, _settings(connection, facts.campaign))
+    _check(connection, answer, facts)
     newer = _keep(connection, now, task.id, user, version, answer)
     connection.execute(sa.update(tasks).where(tasks.c.id == task.id).values(expires=now + LEASE_S))
     return Saved(version=newer, saved=now, expires=now + LEASE_S), task.id
 
 
-def _check(answer: DraftIn, num_frames: int, settings: CampaignSettings) -> None:
-    if len(answer.scores) != num_frames or len(answer.sources) != num_frames:
-        raise RefusedError("length", f"the video has {num_frames} frames, the answer {len(answer.scores)}")
-    if answer.spatial and not settings.spatial:
+def _check(connection: Connection, answer: DraftIn, item: Any) -> None:
+    if len(answer.scores) != item.num_frames or len(answer.sources) != item.num_frames:
+        raise RefusedError("length", f"the video has {item.num_frames} frames, the answer {len(answer.scores)}")
+    if answer.spatial and not _settings(connection, item.campaign).spatial:
         raise RefusedError("length", "this campaign has no spatial layer")
 
 
@@ -96,7 +96,7 @@ def submit(
     item = _locked_item(connection, uid)
     task = held(connection, now, user, token, uid)
     settings = _settings(connection, item.campaign)
-    _check(answer, item.num_frames, settings)
+    _check(connection, answer, item)
     unset = [frame for frame, score in enumerate(answer.scores) if score is None]
     if unset:
         raise RefusedError("unset_frames", f"{len(unset)} frames have no level", frames=unset)

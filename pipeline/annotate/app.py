@@ -46,8 +46,7 @@ draft first, and the draft is in the Item.
 """
 
 import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +98,7 @@ def create_app(service: Service, page: Path = PAGE) -> FastAPI:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
-    app.middleware("http")(_measured)
-    app.add_middleware(Guard, hsts=service.secure)
+    app.add_middleware(Guard, hsts=service.secure, measured=service.meter.add)
     return app
 
 
@@ -133,16 +131,6 @@ def _operations(app: FastAPI) -> None:
     def metrics(service: Here) -> str:
         """Counts in Prometheus's text format."""
         return "\n".join([*service.meter.text(), *service.gauges(), ""])
-
-
-async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    begin = time.perf_counter()
-    response = await call_next(request)
-    route = getattr(request.scope.get("route"), "path", "")
-    if route:
-        seconds = time.perf_counter() - begin
-        request.app.state.service.meter.add(request.method, route, response.status_code, seconds)
-    return response
 
 
 def _refused(_: Request, error: Exception) -> Response:

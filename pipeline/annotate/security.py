@@ -7,7 +7,9 @@ no cookie that another site could borrow.
 
 import ipaddress
 import socket
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +20,7 @@ from pipeline.annotate.errors import RefusedError
 from pipeline.annotate.schema_items import Problem
 from pipeline.core.errors import UserError, problem
 
+Measured = Callable[[str, str, int, float], None]
 BODY_BYTES = 1 << 20
 SAFE = ("GET", "HEAD", "OPTIONS")
 POLICY = (
@@ -75,19 +78,28 @@ def from_own_page(headers: Headers) -> bool:
 class Guard:
     """ASGI middleware around the whole service."""
 
-    def __init__(self, app: ASGIApp, *, hsts: bool) -> None:
-        """Guard `app`; `hsts` tells browsers to come back by TLS only."""
-        self._app, self._hsts = app, hsts
+    def __init__(self, app: ASGIApp, *, hsts: bool, measured: Measured) -> None:
+        """Guard `app`.
+
+        Args:
+            app: the service.
+            hsts: tell browsers to come back by TLS only.
+            measured: is told the method, route, status and seconds of every request that found a route.
+        """
+        self._app, self._hsts, self._measured = app, hsts, measured
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, hand it on, and put the headers on the answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, begin = Headers(scope=scope), time.perf_counter()
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "")
+                if route:
+                    self._measured(scope["method"], route, message["status"], time.perf_counter() - begin)
                 answer = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     answer.setdefault(name, value)

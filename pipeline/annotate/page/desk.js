@@ -13,6 +13,7 @@ import { askFlag, askUnset, showComparison } from "./view/dialogs.js";
 import { byId, levelKey, say } from "./view/dom.js";
 import * as frame from "./view/frame.js";
 import { showOpinions } from "./view/opinions.js";
+import { Pictures } from "./view/pictures.js";
 import { Player } from "./view/player.js";
 import { SpatialMap } from "./view/spatial.js";
 import { Strip } from "./view/strip.js";
@@ -68,7 +69,8 @@ export class Desk {
     const own = task.foreign ? null : task.lease;
     const parts = { api: this.api, journal: this.journal, person: this.person };
     const onStatus = (status, error) => this.#heard(status, error);
-    this.clip = await Clip.open({ ...parts, onStatus }, item, own);
+    const onUnkept = () => frame.showNotice(t("notice.memory"));
+    this.clip = await Clip.open({ ...parts, onStatus, onUnkept }, item, own);
     this.map.open(item);
     frame.showWork();
     frame.showFacts(item);
@@ -77,7 +79,15 @@ export class Desk {
     const take = (which, first, last) => this.act({ type: "take", first, last, levels: item.opinions[which].scores });
     showOpinions(item, take, (which) => take(which, ...Object.values(selection(this.clip.state))));
     this.strip.open(item);
-    this.player.open(item);
+    this.pictures = new Pictures(item, {
+      onStrip: (url) => {
+        this.strip.arrived(this.pictures, url);
+        this.player.arrived(null);
+      },
+      onFrame: (at) => this.player.arrived(at),
+    });
+    this.player.open(item, this.pictures);
+    if (!this.journal.durable) frame.showNotice(t("notice.memory"));
     if (item.note) frame.showNotice(t("notice.returned", { note: item.note }));
     if (this.clip.writable) this.clip.saver.start();
     else this.#heard("readonly", null);
@@ -93,7 +103,8 @@ export class Desk {
 
   /** Leaves the clip; what is unsent stays in the journal. */
   close() {
-    this.player.close();
+    this.player.stop();
+    this.pictures?.close();
     this.clip?.freeze();
     this.clip = null;
     this.busy = false;

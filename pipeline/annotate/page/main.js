@@ -9,7 +9,7 @@ import { Channel, tabName } from "./io/tabs.js";
 import { Work } from "./io/work.js";
 import { askSignIn, isOpen } from "./view/dialogs.js";
 import { byId } from "./view/dom.js";
-import { showBadge, showEmpty, showNotice, showProgress } from "./view/frame.js";
+import { showBadge, showEmpty, showProgress } from "./view/frame.js";
 import { askSettings, showHelp } from "./view/settings.js";
 
 const PROGRESS_MS = 15_000;
@@ -23,7 +23,10 @@ async function trySignIn(token) {
   try {
     const me = await api.signIn(token);
     // Another person's clip is on the desk: begin anew as who they are.
-    if (page.me && page.me.id !== me.id) location.reload();
+    if (page.me && page.me.id !== me.id) {
+      location.reload();
+      await new Promise(() => {});
+    }
     page.me = me;
     return "";
   } catch (error) {
@@ -178,7 +181,6 @@ async function start() {
   const saving = { ...waiting, save: api.save, submit: api.submit, flag: api.flag };
   page.desk = new Desk({ api: saving, work: page.work, journal, person, channel, signIn, onProgress: () => void progress(), onHelp: showHelp });
   listen();
-  if (!journal.durable) showNotice(t("notice.memory"));
   if (!page.campaigns.length) return showEmpty(t("empty.title"), t("empty.none"));
   await page.work.recover();
   const task = await page.work.resume();

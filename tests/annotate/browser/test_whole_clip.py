@@ -29,10 +29,10 @@ def test_a_whole_clip_by_keyboard_alone(service, somebody, saved, answers, level
     assert levels(page) == EXPECTED
     saved(page)
     assert answers(server, "drafts")[0]["answer"]["scores"] == EXPECTED
-    first = page.locator("#strip .thumb").first.evaluate("thumb => thumb.style.backgroundImage")
+    first = page.locator("#strip").get_attribute("data-item")
     press(page, "Enter")
     expect(page.locator("#strip .cell[data-level=unset]")).to_have_count(45)
-    assert page.locator("#strip .thumb").first.evaluate("thumb => thumb.style.backgroundImage") != first
+    assert page.locator("#strip").get_attribute("data-item") != first
     (row,) = answers(server)
     assert row["answer"]["scores"] == EXPECTED
     assert row["answer"]["sources"] == ["human"] * 45

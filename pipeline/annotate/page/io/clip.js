@@ -58,19 +58,21 @@ export class Clip {
   /**
    * Opens a clip with whatever this computer and the server know of it.
    *
-   * @param {{api: any, journal: any, person: string, onStatus: (status: any, error: any) => void}} parts
+   * @param {{api: any, journal: any, person: string, onStatus: (status: any, error: any) => void,
+   *   onUnkept: (error: any) => void}} parts `onUnkept`: the disk is full, or refuses
    * @param {any} item
    * @param {any} lease null: to look at alone
    * @returns {Promise<Clip>}
    */
-  static async open({ api, journal, person, onStatus }, item, lease) {
+  static async open({ api, journal, person, onStatus, onUnkept }, item, lease) {
     const key = `${person}/${item.uid}`;
     const server = item.draft.version > 0 ? answerOf(item.draft) : fresh(item);
     let kept = await journal.load(key);
     const ours = kept && replay(initial(item.attention, kept.clip.base), kept.edits);
     // Nothing unsent here, and the server moved on (another computer): the journal's copy is merely old.
     const old = kept && !kept.clip.operation && kept.clip.acknowledged >= kept.clip.strokes;
-    if (lease && (!kept || (old && !same(answer(ours), server)))) {
+    if (old && !same(answer(ours), server)) kept = null;
+    if (lease && !kept) {
       await journal.start(key, { base: server, version: item.draft.version, seconds: item.draft.seconds });
       kept = await journal.load(key);
     }
@@ -78,10 +80,11 @@ export class Clip {
     const clip = new Clip(item, lease, state, lease !== null && !item.submitted);
     clip.key = key;
     clip.journal = journal;
+    clip.onUnkept = onUnkept;
     clip.seconds = Math.max(item.draft.seconds, kept?.clip.seconds ?? 0);
     if (!clip.writable) return clip;
     const body = () => draftOf(answer(clip.state), clip.seconds);
-    clip.saver = new Saver({ api, journal, key, uid: item.uid, lease, record: kept.clip, body, onStatus });
+    clip.saver = new Saver({ api, journal, key, uid: item.uid, lease, record: kept.clip, body, onStatus, onUnkept });
     await journal.update(key, { lease: lease.token });
     return clip;
   }
@@ -95,11 +98,18 @@ export class Clip {
     if (!edits || this.state === before) return;
     this.saver.announced();
     // One after another: the journal must hold strokes in the order in which they were made.
-    this.written = this.written.then(async () => {
+    this.written = this.written.then(() => this.#keep(action));
+  }
+
+  /** Without a place on the disk a stroke still goes to the server. */
+  async #keep(action) {
+    try {
       await this.journal.append(this.key, action);
       await this.journal.update(this.key, { seconds: this.seconds });
-      this.saver.changed();
-    });
+    } catch (error) {
+      this.onUnkept(error);
+    }
+    this.saver.changed();
   }
 
   /** Takes what the server holds instead of what is here (after a conflict). @param {any} draft */

@@ -37,9 +37,10 @@ export class Saver {
    * @param {import("./journal.js").ClipRecord} parts.record
    * @param {() => any} parts.body the whole answer as it is now, as `DraftIn`
    * @param {(status: Status, error?: any) => void} parts.onStatus
+   * @param {(error: any) => void} [parts.onUnkept] the journal cannot write
    * @param {{set: (work: () => void, ms: number) => any, clear: (timer: any) => void}} [parts.timers]
    */
-  constructor({ api, journal, key, uid, lease, record, body, onStatus, timers }) {
+  constructor({ api, journal, key, uid, lease, record, body, onStatus, onUnkept, timers }) {
     this.api = api;
     this.journal = journal;
     this.key = key;
@@ -47,6 +48,7 @@ export class Saver {
     this.lease = lease;
     this.body = body;
     this.onStatus = onStatus;
+    this.onUnkept = onUnkept ?? (() => {});
     this.timers = timers ?? { set: (work, ms) => setTimeout(work, ms), clear: (timer) => clearTimeout(timer) };
     this.version = record.version;
     this.strokes = record.strokes;
@@ -115,7 +117,7 @@ export class Saver {
     this.version = version;
     this.operation = null;
     this.acknowledged = UNSENT;
-    await this.journal.update(this.key, { version, operation: null, acknowledged: UNSENT });
+    await this.#remember({ version, operation: null, acknowledged: UNSENT });
     this.resume();
   }
 
@@ -156,6 +158,15 @@ export class Saver {
     this.onStatus(status, error);
   }
 
+  /** Keeps what is known of the operation; a full disk must not stop the sending. @param {any} part */
+  async #remember(part) {
+    try {
+      await this.journal.update(this.key, part);
+    } catch (error) {
+      this.onUnkept(error);
+    }
+  }
+
   #later(ms) {
     this.timers.clear(this.timer);
     this.timer = this.timers.set(() => void this.#send(), ms);
@@ -175,7 +186,7 @@ export class Saver {
     try {
       if (!this.operation) {
         this.operation = this.#next();
-        await this.journal.update(this.key, { operation: this.operation });
+        await this.#remember({ operation: this.operation });
       }
       const { id, kind, body } = this.operation;
       if (this.status !== "local") this.#say("saving");
@@ -208,7 +219,7 @@ export class Saver {
     }
     this.version = answer.version;
     this.acknowledged = strokes;
-    await this.journal.update(this.key, { version: answer.version, acknowledged: strokes, operation: null });
+    await this.#remember({ version: answer.version, acknowledged: strokes, operation: null });
     this.#say(this.pending ? "saving" : "saved");
   }
 
@@ -235,7 +246,7 @@ export class Saver {
   async #drop(status, error) {
     this.operation = null;
     this.acknowledged = UNSENT;
-    await this.journal.update(this.key, { operation: null, acknowledged: UNSENT });
+    await this.#remember({ operation: null, acknowledged: UNSENT });
     const finish = this.finish;
     this.finish = null;
     this.#say(status, error);

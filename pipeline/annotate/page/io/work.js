@@ -72,6 +72,7 @@ export class Work {
 
   /** @returns {Promise<{task: Task | null, reason: string}>} the next clip */
   async next() {
+    this.current = null;
     const ready = await this.ahead;
     this.ahead = null;
     this.aheadLease = null;

@@ -1,12 +1,10 @@
 /**
  * The large frame, and playing by stepping through the numbered frames: what is shown as frame i is frame i.
  *
- * Pictures are loaded in order from the frame looked at; until one is there the last one stays.
+ * Until a frame has arrived at full size its small picture stands in; never another frame.
  */
 
 import { t } from "../i18n.js";
-import { frameUrl } from "../io/api.js";
-import { cool } from "../io/work.js";
 import { byId, make } from "./dom.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
@@ -24,26 +22,24 @@ export class Player {
     this.playing = null;
     this.timer = null;
     this.shown = -1;
-    /** @type {HTMLImageElement[]} */
-    this.images = [];
     for (const speed of SPEEDS) byId("speed").append(make("option", { value: speed, selected: speed === 1 }, `${speed}×`));
     byId("speed").addEventListener("change", (event) => this.setSpeed(Number(event.target.value)));
   }
 
-  /** @param {any} item */
-  open(item) {
+  /** @param {any} item @param {import("./pictures.js").Pictures} pictures */
+  open(item, pictures) {
     this.stop();
     this.item = item;
+    this.pictures = pictures;
     this.canvas.width = item.width;
     this.canvas.height = item.height;
     this.shown = -1;
-    this.images = Array.from({ length: item.num_frames }, (_, i) => {
-      const image = new Image();
-      image.src = frameUrl(item, i);
-      image.onload = () => this.item === item && i === this.wanted && this.#draw(i);
-      return image;
-    });
     this.render(0);
+  }
+
+  /** A picture has arrived. @param {number | null} frame at full size; null: the small ones */
+  arrived(frame) {
+    if (frame === null ? this.shown !== this.wanted : frame === this.wanted) this.#draw(this.wanted);
   }
 
   /** @param {number} focus frame looked at; shown unless the clip is playing */
@@ -67,12 +63,6 @@ export class Player {
     this.playing = from >= last ? first : from;
     this.#tick();
     this.onFrame();
-  }
-
-  /** Leaves the clip. */
-  close() {
-    this.stop();
-    cool(this.images);
   }
 
   /** Stops without a word. */
@@ -104,9 +94,8 @@ export class Player {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       if (this.playing === null) return;
-      const image = this.images[Math.min(this.playing + 1, this.range.last)];
       // A frame that has not arrived is waited for rather than skipped.
-      if (image.complete) this.#step();
+      if (this.pictures.has(Math.min(this.playing + 1, this.range.last))) this.#step();
       else this.#tick();
     }, 1000 / (this.item.fps * this.speed));
   }
@@ -125,10 +114,7 @@ export class Player {
   }
 
   #draw(frame) {
-    const image = this.images[frame];
-    if (!image.complete || !image.naturalWidth) return;
-    this.canvas.getContext("2d").drawImage(image, 0, 0, this.canvas.width, this.canvas.height);
-    this.shown = frame;
-    this.canvas.dataset.shown = String(frame);
+    this.shown = this.pictures.draw(this.canvas, frame) ? frame : -1;
+    this.canvas.dataset.shown = String(this.shown);
   }
 }

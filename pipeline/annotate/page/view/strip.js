@@ -9,8 +9,6 @@ import { rowOf } from "../core/keys.js";
 import { snap, windowFrames } from "../core/levels.js";
 import { selection } from "../core/editor.js";
 import { levelName, t } from "../i18n.js";
-import { stripUrl } from "../io/api.js";
-import { stripWidth } from "../io/work.js";
 import { levelFigure, levelKey, make } from "./dom.js";
 
 export class Strip {
@@ -40,7 +38,7 @@ export class Strip {
     this.cells = Array.from({ length: item.num_frames }, (_, i) => this.#cell(i, seen));
     const held = Array.from({ length: repeats }, () => this.#repeat(repeats));
     this.root.replaceChildren(...this.cells, ...held);
-    this.#pictures();
+    this.root.dataset.item = item.uid;
   }
 
   #cell(i, seen) {
@@ -72,18 +70,14 @@ export class Strip {
     );
   }
 
-  /** One picture holds all frames; a cell shows its part of it. */
-  #pictures() {
-    const { num_frames: frames, strip_columns: columns } = this.item;
-    const across = Math.min(columns, frames);
-    const down = Math.ceil(frames / columns);
-    const url = stripUrl(this.item, stripWidth(this.item, 96));
+  /** One picture holds all frames; a cell shows its part of it. @param {import("./pictures.js").Pictures} pictures */
+  arrived(pictures, url) {
+    const share = (place, places) => (places > 1 ? (place / (places - 1)) * 100 : 0);
     for (const thumb of this.root.querySelectorAll(".thumb")) {
-      const i = Number(thumb.dataset.shows ?? thumb.parentElement.dataset.frame);
-      const share = (place, places) => (places > 1 ? (place / (places - 1)) * 100 : 0);
+      const { column, row, across, down } = pictures.place(Number(thumb.dataset.shows ?? thumb.parentElement.dataset.frame));
       thumb.style.backgroundImage = `url("${url}")`;
       thumb.style.backgroundSize = `${across * 100}% ${down * 100}%`;
-      thumb.style.backgroundPosition = `${share(i % columns, across)}% ${share(Math.floor(i / columns), down)}%`;
+      thumb.style.backgroundPosition = `${share(column, across)}% ${share(row, down)}%`;
     }
   }
 

@@ -110,7 +110,7 @@ def load(uri: str, *, gpu: bool = False, precision: Precision | None = None, thr
         threads: torch threads of this process; None leaves them as they are.
 
     Raises:
-        UserError: no checkpoint there, or no GPU although one is asked for.
+        UserError: no checkpoint there, one of another kind of training, or no GPU although one is asked for.
     """
     if gpu and not torch.cuda.is_available():
         fix = "leave --gpu away, or run where torch.cuda.is_available()"
@@ -118,7 +118,7 @@ def load(uri: str, *, gpu: bool = False, precision: Precision | None = None, thr
     if threads is not None:
         torch.set_num_threads(threads)
     snapshot = checkpoint.read(uri)
-    recipe = from_dict(Recipe, snapshot.recipe)
+    recipe = recipe_of(snapshot)
     with torch.device("meta"):  # no weights are drawn only to be overwritten
         model = build_model(recipe.model)
     model.load_state_dict(snapshot.model, strict=True, assign=True)
@@ -137,6 +137,24 @@ def load(uri: str, *, gpu: bool = False, precision: Precision | None = None, thr
         device=device,
         precision=precision or recipe.train.precision,
     )
+
+
+def recipe_of(snapshot: checkpoint.Snapshot) -> Recipe:
+    """Return the recipe of a checkpoint of a network on clips.
+
+    Raises:
+        UserError: it is of another kind of training.
+    """
+    if missing := sorted({"clip", "model"} - snapshot.recipe.keys()):
+        raise UserError(
+            problem(
+                "The checkpoint is of another kind of training",
+                got=f"recipe {snapshot.recipe.get('name')}, which has no {', '.join(missing)}",
+                allowed="a recipe that jobs/train_stabn.py trains",
+                fix="use the jobs of that training, or name another run",
+            )
+        )
+    return from_dict(Recipe, snapshot.recipe)
 
 
 def _options(invert: Inversion) -> dict[str, Any]:

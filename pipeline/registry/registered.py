@@ -25,11 +25,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
-from pipeline.core.config import from_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.clips import load_original
 from pipeline.data.feed.views import check_mirroring
-from pipeline.eval.load import Recogniser, load
+from pipeline.eval.load import Recogniser, load, recipe_of
 from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol
 from pipeline.tracking.run import client_of
@@ -130,7 +129,7 @@ def save_model(checkpoint_uri: str, folder: Path) -> None:
         UserError: there is no checkpoint, or mirrored test crops for classes that name directions.
     """
     snapshot = checkpoint.read(checkpoint_uri)
-    _protocol(from_dict(Recipe, snapshot.recipe), snapshot.classes)  # not a model that nobody could load
+    _protocol(recipe_of(snapshot), snapshot.classes)  # not a model that nobody could load
     with tempfile.TemporaryDirectory() as scratch:
         data, code = Path(scratch) / "data", Path(scratch) / "code"
         data.mkdir()

@@ -82,7 +82,13 @@ class Journal:
         self._sent = 0
 
     def add(self, outcome: StepOutcome, lr: float, seconds: float, wait_s: float) -> None:
-        """Take one step into the open interval."""
+        """Take one step into the open interval.
+
+        Raises:
+            RuntimeError: the task's losses have other names than those of the step before.
+        """
+        if self._open and (before := self._open[-1][0].losses.keys()) != outcome.losses.keys():
+            raise RuntimeError(f"the task's losses were {list(before)} and are {list(outcome.losses)}; see Task.losses")
         self._open.append((outcome, seconds, wait_s))
         self._lr = lr
         if outcome.applied:

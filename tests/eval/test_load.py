@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from models import ModelConfig, build_model
+from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError
 from pipeline.eval.load import load
+from pipeline.train.recipe import Recipe, RunRecipe
 
 MEAN, STD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
@@ -88,3 +90,15 @@ def test_a_folder_without_a_checkpoint_and_an_absent_gpu_are_named(tmp_path, tin
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="GPU"):
             load(tiny_checkpoint, gpu=True)
+
+
+def test_a_checkpoint_of_another_kind_of_training_is_named(make_checkpoint):
+    with pytest.raises(UserError, match=r"another kind of training.*recipe other, which has no clip, model"):
+        load(make_checkpoint(recipe=to_dict(RunRecipe(name="other"))))
+
+
+def test_a_recipe_older_than_a_field_is_read_with_its_default(make_checkpoint, tiny_checkpoint):
+    recipe = to_dict(load(tiny_checkpoint).recipe)
+    del recipe["optim"]["name"], recipe["view"]
+    assert load(make_checkpoint(recipe=recipe)).recipe == load(tiny_checkpoint).recipe
+    assert to_dict(Recipe(name="r"))["optim"]["name"] == "sgd"

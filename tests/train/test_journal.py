@@ -1,5 +1,7 @@
 """Intervals of steps become points, each once, whatever was sent or saved in between."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -48,6 +50,13 @@ def test_a_skipped_step_adds_its_time_and_no_loss(journal):
     metrics = journal.points[0]["metrics"]
     assert metrics["train/loss"] == 1.0
     assert (metrics["train/step_s"], metrics["train/skipped"]) == (1.0, 1.0)
+
+
+def test_losses_that_come_and_go_are_the_tasks_mistake(journal):
+    journal.add(outcome(0, 8.0, 4.0), 0.1, 1.0, 0.0)
+    other = outcome(1, 8.0, 4.0)
+    with pytest.raises(RuntimeError, match=r"\['total', 'perception', 'attention'\] and are \['total'\]"):
+        journal.add(replace(other, losses={"total": other.losses["total"]}), 0.1, 1.0, 0.0)
 
 
 def test_an_interval_without_steps_is_no_point(journal):

@@ -1,8 +1,8 @@
 """One level of the pyramid: warps, and in each the iterations until the flow stands still.
 
 When a warp stops is part of the algorithm: an iteration more or less moves the flow by as much as OpenCV differs from
-itself between machines. Iterations run in blocks all the same, for speed. Before each block the speed at which the
-change falls says how many iterations will surely be needed; should a block go past the end, it is taken back and
+itself between machines. Iterations run in blocks all the same, for less memory traffic. Before each block the speed at
+which the change falls says whether more iterations will be needed; should a block go past the end, it is taken back and
 repeated with the right number, so that iterations are counted exactly as if they ran one by one.
 """
 
@@ -17,8 +17,10 @@ from pipeline.flow.tvl1.simd import compiled
 from pipeline.flow.tvl1.warp import warp
 from pipeline.flow.tvl1.workspace import STATE_A, STATE_B, U1, U2, Workspace
 
-LONGEST_BLOCK = 8
-"""Longer ones gain nothing measurable, and are taken back more often."""
+GUESSED_BLOCK = 2
+"""Longest block whose end is a guess: halves the traffic; longer ones are taken back more often than they save."""
+KNOWN_BLOCK = 8
+"""Longest block where it is known that no iteration of it is looked at but the last."""
 EVERY, SPARSE, FIXED = range(3)
 """The stop rules `every`, `opencv-cuda` and `fixed`."""
 
@@ -95,8 +97,8 @@ def _safe(change: float, decay: float, threshold: float) -> int:
     if change == math.inf or decay <= 0:
         return 1
     if decay >= 1:
-        return LONGEST_BLOCK
-    return max(1, min(LONGEST_BLOCK, int(math.log(threshold / change) / math.log(decay))))
+        return GUESSED_BLOCK
+    return max(1, min(GUESSED_BLOCK, int(math.log(threshold / change) / math.log(decay))))
 
 
 @compiled
@@ -116,7 +118,7 @@ def _on_schedule(
                 _filter(work, height, width, pitch, source, plan.median)
             left = plan.inner - done % plan.inner
         block, look = 0, False
-        while block < min(left, LONGEST_BLOCK) and not look:
+        while block < min(left, KNOWN_BLOCK) and not look:
             look = plan.stop == SPARSE and (done + block) % 2 == 1 and allowance < threshold
             allowance -= 0.0 if look else threshold
             block += 1

@@ -22,8 +22,8 @@ class SynthConfig:
     """Videos whose labels are hidden in the metadata (the truth file has them)."""
 
     label: Literal["motion", "appearance"] = "motion"
-    """What makes the class: what happens, which no single frame shows; or the shape of the main object, which every
-    frame shows while what happens is drawn without looking at the class."""
+    """What makes the class: what happens, which no single frame shows; or shape and colour of the main object, which
+    every frame shows while what happens is drawn without looking at the class."""
 
     classes: int = 6
     """How many of `scene.ACTIONS` (label=appearance: of `scene.APPEARANCES`) are used, from the first."""

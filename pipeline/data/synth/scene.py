@@ -16,8 +16,8 @@ exactly and by construction:
 Bounded motions such as covering or growing would break this: an early frame would show where they start. What is left
 is what the codec leaks through the neighbours of a frame; the tests measure that it is nothing a network can use.
 
-With label=appearance the class is the main object's shape and the action is drawn like everything else: then motion
-says nothing about the label, and a single frame everything.
+With label=appearance the class is the main object's shape and colour, and the action is drawn like everything else:
+then motion says nothing about the label, and a single frame everything.
 """
 
 import math
@@ -75,8 +75,6 @@ ACTIONS = (
 """A mirror exchanges left and right, clockwise and counterclockwise; the texts say so, and flips can follow them."""
 
 SHAPES = ("ball", "box", "tile", "star", "cross", "stick")
-APPEARANCES = tuple(Subject(f"Showing a {shape}") for shape in SHAPES)
-"""The classes of label=appearance, the control experiment in which motion says nothing."""
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (215, 40, 40),
     "green": (40, 170, 70),
@@ -87,6 +85,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (150, 50, 180),
     "orange": (240, 140, 30),
 }
+APPEARANCES = tuple(Subject(f"Showing a {colour} {shape}") for colour, shape in zip(COLOURS, SHAPES, strict=False))
+"""The classes of label=appearance, the control experiment in which motion says nothing."""
 ZOOM_PER_TRAVEL = 2.0
 """Octaves of zoom for a travel of one frame side."""
 TURN_PER_TRAVEL = 0.8
@@ -192,6 +192,8 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
         action = ACTIONS[label]
     else:
         action, shapes[-1] = ACTIONS[int(rng.integers(len(ACTIONS)))], SHAPES[label]
+        colours[-1] = list(COLOURS)[label]
+        backdrop = _clear_of(COLOURS[colours[-1]], backdrop, config.contrast)
     moved = {kind: progress_V * travel * (action.moved == kind) for kind in ("object", "camera", "zoom", "angle")}
     sign = np.array(action.direction)
     pan_V2 = moved["camera"][:, None] * sign * (width, height)
@@ -246,6 +248,14 @@ def _draw_colours(rng: np.random.Generator, config: SynthConfig) -> tuple[tuple[
     threshold = min(config.contrast, float(distance_N.max()))
     visible = [name for name, distance in zip(names, distance_N, strict=True) if distance >= threshold]
     return (red, green, blue), [str(name) for name in rng.choice(visible, config.distractors + 1)]
+
+
+def _clear_of(colour: tuple[int, int, int], backdrop: tuple[int, int, int], contrast: float) -> tuple[int, int, int]:
+    """Return the backdrop's mean colour, mirrored at mid-grey where it would hide an object of that colour."""
+    if math.dist(colour, backdrop) >= contrast:
+        return backdrop
+    red, green, blue = (260 - value for value in backdrop)  # the range it is drawn from, 60 to 200, turned round
+    return red, green, blue
 
 
 def _draw_sway(rng: np.random.Generator, distractors: int, frames: int, amplitude: float) -> Floats:

@@ -10,7 +10,7 @@ from pipeline.core.errors import UserError
 from pipeline.data.feed.flip import flip_map
 from pipeline.data.synth.config import PRESETS, SynthConfig
 from pipeline.data.synth.render import render_frame
-from pipeline.data.synth.scene import ACTIONS, draw_scene, used_classes
+from pipeline.data.synth.scene import ACTIONS, COLOURS, draw_scene, used_classes
 
 CONFIG = PRESETS["demo"]
 STILL = dataclasses.replace(CONFIG, shake=0.0)
@@ -199,14 +199,14 @@ def test_impossible_configs_are_refused():
 APPEARANCE = dataclasses.replace(CONFIG, label="appearance")
 
 
-def test_with_labels_by_appearance_the_class_is_the_main_object_s_shape():
-    for label, name in enumerate(used_classes(APPEARANCE)):
-        shapes = {draw_scene(APPEARANCE, label, (3, n)).things[-1].shape for n in range(20)}
-        assert {f"Showing a {shape}" for shape in shapes} == {name.text}
+def test_with_labels_by_appearance_the_class_is_the_main_object_s_colour_and_shape():
+    for label, subject in enumerate(used_classes(APPEARANCE)):
+        mains = [draw_scene(APPEARANCE, label, (3, n)).things[-1] for n in range(20)]
+        assert {f"Showing a {main.colour} {main.shape}" for main in mains} == {subject.text}
 
 
 def test_with_labels_by_appearance_what_happens_ignores_the_class():
-    """The same video of two classes differs in the main object's shape and in nothing else."""
+    """The same video of two classes differs in the main object, and in a backdrop that would hide it."""
     one, other = (draw_scene(APPEARANCE, label, (5, 8)) for label in (0, 3))
     assert one.things[-1].shape != other.things[-1].shape
     np.testing.assert_array_equal(one.things[-1].centre_V2, other.things[-1].centre_V2)
@@ -216,13 +216,21 @@ def test_with_labels_by_appearance_what_happens_ignores_the_class():
     assert kinds == {True, False}, "all actions are drawn, holding still too"
 
 
+def test_with_labels_by_appearance_the_backdrop_never_hides_the_object():
+    for label in range(6):
+        for n in range(60):
+            scene = draw_scene(APPEARANCE, label, (9, n))
+            distance = np.linalg.norm(np.subtract(COLOURS[scene.things[-1].colour], scene.backdrop))
+            assert distance >= 50, (label, n)
+
+
 def test_labels_by_appearance_leave_other_draws_as_they_were():
     moving, showing = draw_scene(CONFIG, 0, (5, 8)), draw_scene(APPEARANCE, 0, (5, 8))
-    assert (moving.height, moving.width, moving.fps, moving.frames, moving.backdrop) == (
-        *(showing.height, showing.width, showing.fps, showing.frames),
-        showing.backdrop,
+    assert (moving.height, moving.width, moving.fps, moving.frames) == (
+        *(showing.height, showing.width, showing.fps),
+        showing.frames,
     )
-    assert [thing.colour for thing in moving.things] == [thing.colour for thing in showing.things]
+    assert [thing.colour for thing in moving.things[:-1]] == [thing.colour for thing in showing.things[:-1]]
 
 
 def test_more_classes_than_appearances_are_refused():

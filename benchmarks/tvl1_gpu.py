@@ -4,8 +4,9 @@
     python benchmarks/tvl1_gpu.py [--batch 256] [--sizes 340x256 224x224 112x112] [--rounds 5] [--pixels 2]
 
 Needs torch, Triton and NumPy alone; the ratio to one CPU core is added where numba is installed. Frames are textures
-that turn, grow and shift by up to `--pixels`, a different motion in every pair. The presets and tilings run in turn,
-round after round, so a drifting clock hurts them alike; each figure is the median over rounds.
+that turn, grow and shift by up to `--pixels`, a different motion in every pair. Tilings run in turn, round after
+round, so a drifting clock hurts them alike; each figure is the median over rounds. The first run compiles each kernel
+for every width of the pyramid, about a minute for each size; later runs take them from Triton's cache.
 
 Work is counted in pixel-iterations, the pixels of a level times the iterations that its pairs ran. One costs at least
 60 bytes of memory traffic (3 constants and 6 variables read, 6 written, 4 bytes each) and 61 floating-point operations
@@ -77,7 +78,7 @@ def check(device: torch.device, size: tuple[int, int] = (96, 120)) -> None:
     """Print how far the kernels are from NumPy, for every preset and stop rule, on frames of several tiles."""
     frames = moving(4, *size, 1.5)
     for name, config in {**PRESETS, **FIXED}.items():
-        solver = Solver(4, size, config, device, Tiling())
+        solver = Solver(4, size, config, device, TILINGS[0])
         flow_2NHW, iterations_N = solver.solve(*(torch.from_numpy(f).to(device) for f in frames))
         same, errors = 0, []
         for pair in range(4):
@@ -152,8 +153,10 @@ def measure(
 ) -> None:
     """Print a line for each preset and tiling at one size; `copy` in bytes and `peak` in operations a second."""
     frames = moving(arguments.batch, *size, arguments.pixels)
-    for preset, config in PRESETS.items():
-        runners = [Runner(f"{preset} {t.block}x{t.blocks}", config, t, frames, device) for t in TILINGS]
+    tilings = TILINGS if arguments.tilings else TILINGS[:1]
+    for preset in arguments.presets:
+        config = PRESETS[preset]
+        runners = [Runner(f"{preset} {t.block}x{t.blocks}", config, t, frames, device) for t in tilings]
         for _ in range(arguments.rounds):
             for runner in runners:
                 runner.run()
@@ -175,6 +178,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=256, help="pairs at a time")
     parser.add_argument("--sizes", nargs="+", default=["340x256", "224x224", "112x112"], help="WIDTHxHEIGHT")
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=PRESETS, help="of the algorithm")
+    parser.add_argument("--tilings", action="store_true", help="try other ways to deal pixels to programs, too")
     parser.add_argument("--rounds", type=int, default=5, help="of each preset and tiling")
     parser.add_argument("--pixels", type=float, default=2.0, help="largest motion, about")
     parser.add_argument("--core", action=argparse.BooleanOptionalAction, default=True, help="compare with a CPU core")

@@ -91,7 +91,10 @@ def benchmark() -> str:
     module.PRESETS = {"small": module.TvL1Config(**small)}
     module.FIXED = {"fixed": module.TvL1Config(stop="fixed", **small)}
     module.TILINGS = (module.Tiling(1024, 1),)
-    device, arguments = module.torch.device("cpu"), argparse.Namespace(batch=2, pixels=1.0, rounds=1, core=False)
+    device, arguments = (
+        module.torch.device("cpu"),
+        argparse.Namespace(batch=2, pixels=1.0, rounds=1, core=False, presets=["small"], tilings=False),
+    )
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         module.check(device, (20, 24))
         module.measure((20, 24), arguments, device, copy=1e9, peak=1e9)

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed, so its kernels cannot be compiled")
 
+from pipeline.flow.tvl1 import triton_kernels, triton_median, triton_warp
 from pipeline.flow.tvl1.triton_compiled import compiled, variants
 
 MOST = {"iterate": 40, "warp": 96, "median": 64, "settle": 32}
@@ -20,3 +21,10 @@ def test_kernels_compile_for_hopper_and_spill_nothing(name):
     assert 0 < made.registers <= MOST[name.split(",")[0].split()[0]]
     # Every quantity that a thread needs is loaded once: neighbours at fixed distances, none reloaded.
     assert made.loads <= 56
+
+
+def test_every_kernel_is_among_them():
+    modules = (triton_kernels, triton_median, triton_warp)
+    defined = {id(vars(m)[name]) for m in modules for name in vars(m) if name.endswith("_kernel")}
+    assert {id(kernel) for kernel, _ in variants().values()} == defined
+    assert len(defined) == 4

@@ -96,6 +96,14 @@ def test_kernels_equal_the_reference_and_stop_at_its_iteration(results, name):
     assert result.iterations_N.dtype == np.int64
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_kernels_equal_the_cpu_backend(results, name):
+    """The stop rule holds both to the same iteration, though they sum the changes in different orders."""
+    cpu = solve(*(f[:2] for f in FRAMES), CONFIGS[name], backend="numba")
+    np.testing.assert_array_equal(results[name].iterations_N, cpu.iterations_N)
+    assert np.linalg.norm(results[name].flow_NHW2 - cpu.flow_NHW2, axis=-1).mean() < 1e-4
+
+
 def test_pairs_do_not_touch_each_other(results):
     """A pair has the same bits alone, in a batch that three do not fill, and in the second batch of two."""
     three, alone, parts = results["three"], results["last alone"], results["two, then one"]

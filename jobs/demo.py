@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.cli import guarded
+from jobs.cli import guarded, here
 from pipeline.core.errors import UserError, problem
 
 CHECKOUT, LAPTOP = Path(__file__).resolve().parents[1], "cluster/laptop.sh"
@@ -34,7 +34,7 @@ def run(title: str, *command: str) -> None:
     print(f"\n== {title}\n$ {' '.join(command)}", flush=True)
     status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode  # noqa: S603 (our own commands)
     if status:
-        fix = "mend what the output above says, then: python jobs/demo.py --keep"
+        fix = f"mend what the output above says, then: python {here(sys.argv[0])} --keep"
         raise UserError(problem(f"'{title}' failed", got=f"exit status {status}", allowed="0", fix=fix))
     print(f"   {time.monotonic() - started_s:.0f} s", flush=True)
 

@@ -92,10 +92,10 @@ class Answerer:
         }
         self._crops, self._at_once = crops, at_once
         self._two = system.two_stream() if {"with", "blind"} & set(variants) else None
-        self._plain: dict[Stream, StreamNet] = {}
+        self.plain: dict[Stream, StreamNet] = {}
         if "without" in variants:
-            self._plain = {stream: self._first_net(system, stream) for stream in STREAMS}
-        for net in (self._two, *self._plain.values()):
+            self.plain = {stream: self._first_net(system, stream) for stream in STREAMS}
+        for net in (self._two, *self.plain.values()):
             if net is not None:
                 net.to(self._device)
                 if train.channels_last:
@@ -110,7 +110,7 @@ class Answerer:
         if self._two is not None and system.recipe.attention.source == "first":
             return self._two.first_spatial if stream == "spatial" else self._two.first_temporal
         name = next(s.name for s in stages(system.recipe) if s.kind == "train" and s.stream == stream)
-        return load_stream(system._checkpoint(name))
+        return load_stream(system.checkpoint(name))
 
     @torch.inference_mode()
     def answer(self, seen: Sequence[Seen]) -> Answer:
@@ -143,8 +143,8 @@ class Answerer:
                 maps["spatial"] = _host(output.spatial_map_BGhw[:, 0])
                 maps["temporal"] = _host(output.temporal_map_BGhw[:, 0])
             for stream in STREAMS:
-                if stream in self._plain:
-                    found["without", stream] = self._alone(self._plain[stream], x[stream])
+                if stream in self.plain:
+                    found["without", stream] = self._alone(self.plain[stream], x[stream])
                 if self._two is not None and "blind" in self._variants:
                     net = self._two.spatial if stream == "spatial" else self._two.temporal
                     found["blind", stream] = self._alone(net, x[stream])

@@ -166,14 +166,14 @@ def resize_cut(x_HWC: Pixels, box: Box, size: int) -> Pixels:
     Flow keeps its levels when it is resized, as in TSN: it is a picture to the network.
     """
     cut_HWC = x_HWC[box.top : box.top + box.height, box.left : box.left + box.width]
-    return _resize(cut_HWC, size, size)
+    return resize(cut_HWC, size, size)
 
 
 def centre_view(x_HWC: Pixels, size: int, short_side: int) -> Pixels:
     """Return the centre crop of a picture whose short side has been resized to `short_side`."""
     height, width = x_HWC.shape[:2]
     scale = short_side / min(height, width)
-    resized_HWC = _resize(x_HWC, round(height * scale), round(width * scale))
+    resized_HWC = resize(x_HWC, round(height * scale), round(width * scale))
     top, left = (resized_HWC.shape[0] - size) // 2, (resized_HWC.shape[1] - size) // 2
     return resized_HWC[top : top + size, left : left + size].copy()
 
@@ -209,7 +209,8 @@ def mirror(x_GHWC: Pixels, sight: Sight) -> Pixels:
     return x_GHWC
 
 
-def _resize(x_HWC: Pixels, height: int, width: int) -> Pixels:
+def resize(x_HWC: Pixels, height: int, width: int) -> Pixels:
+    """Resize a picture of any number of channels: bilinear, or by area where a side shrinks to half or below."""
     if x_HWC.shape[:2] == (height, width):
         return x_HWC
     shrinks = 2 * max(height / x_HWC.shape[0], width / x_HWC.shape[1]) <= 1

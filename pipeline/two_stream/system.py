@@ -63,7 +63,7 @@ class System:
 
     def stream(self, stream: Stream) -> StreamNet:
         """Load the final network of a stream, on the CPU and in evaluation mode."""
-        return load_stream(self._checkpoint(final_stage(self.recipe, stream)))
+        return load_stream(self.checkpoint(final_stage(self.recipe, stream)))
 
     def two_stream(self, fusion: tuple[float, float] = FUSION) -> TwoStream:
         """Load all six networks of a system with attention, on the CPU and in evaluation mode.
@@ -77,16 +77,21 @@ class System:
             raise UserError(problem(what, got=self.recipe.name, allowed="a system with attention", fix=fix))
         spatial, temporal = STREAMS
         return TwoStream(
-            first_spatial=load_stream(self._checkpoint(first_stage(self.recipe, spatial))),
-            first_temporal=load_stream(self._checkpoint(first_stage(self.recipe, temporal))),
-            spatial_attention=load_attention(self._checkpoint(attention_stage(spatial))),
-            temporal_attention=load_attention(self._checkpoint(attention_stage(temporal))),
+            first_spatial=load_stream(self.checkpoint(first_stage(self.recipe, spatial))),
+            first_temporal=load_stream(self.checkpoint(first_stage(self.recipe, temporal))),
+            spatial_attention=load_attention(self.checkpoint(attention_stage(spatial))),
+            temporal_attention=load_attention(self.checkpoint(attention_stage(temporal))),
             spatial=self.stream(spatial),
             temporal=self.stream(temporal),
             fusion=fusion,
         )
 
-    def _checkpoint(self, stage: str) -> str:
+    def checkpoint(self, stage: str) -> str:
+        """Return the folder of a stage's network.
+
+        Raises:
+            UserError: the checkpoint is not the one that the system was made of.
+        """
         folder, digest = self.checkpoints[stage]
         if digest_of(folder) != digest:
             fix = f"run jobs/train_two_stream.py with --run {self.name} again"

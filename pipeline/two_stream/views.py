@@ -15,7 +15,7 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ViewConfig
 from pipeline.data.feed.augment import Box
 from pipeline.data.feed.views import check_mirroring
-from pipeline.two_stream.samples import Pixels, Sight, _resize, mirror, mirrored, places, region_of, resize_cut
+from pipeline.two_stream.samples import Pixels, Sight, mirror, mirrored, places, region_of, resize, resize_cut
 
 Crops = Literal[1, 10]
 
@@ -94,7 +94,7 @@ def look(x_HWC: Pixels, sight: Sight, short_side: int) -> Picture:
     height, width = x_HWC.shape[:2]
     scale = short_side / min(height, width)
     whole_HWC = resize_cut(x_HWC, Box(0, 0, height, width), sight.size)
-    return Picture(whole_HWC, _resize(x_HWC, round(height * scale), round(width * scale)))
+    return Picture(whole_HWC, resize(x_HWC, round(height * scale), round(width * scale)))
 
 
 def boxes(height: int, width: int, size: int, crops: Crops) -> tuple[Box, ...]:

@@ -95,7 +95,8 @@ class Round:
 
     epochs: int = 300
     schedule: Literal["restart", "continue"] = "restart"
-    """restart: the optimiser's milestones count from the beginning of the round. continue: from that of round 1."""
+    """restart: from the first rate again, the milestones scaled by this round's epochs over the first one's.
+    continue: the milestones count from the beginning of round 1."""
 
     def __post_init__(self) -> None:
         require("round", self, epochs=1)

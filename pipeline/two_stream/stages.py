@@ -178,12 +178,12 @@ def stream_recipe(
         checkpoint: of the run that it goes on from; empty in the first round.
     """
     part, this = part_of(recipe, stage.stream), recipe.rounds[stage.round - 1]
-    optim = part.optim if this.schedule == "restart" else _continued(part.optim, recipe, stage.round)
+    schedule = _restarted if this.schedule == "restart" else _continued
     expected = recipe.expected
     return StreamRecipe(
         name=f"{recipe.name}-{stage.name}",
         data=recipe.data,
-        optim=optim,
+        optim=schedule(part.optim, recipe, stage.round),
         train=replace(recipe.train, epochs=this.epochs),
         compute=recipe.compute,
         tracking=recipe.tracking,
@@ -219,6 +219,16 @@ def attention_recipe(
         hidden=attention.hidden,
         kernel=attention.kernel,
         share=attention.share,
+    )
+
+
+def _restarted(optim: OptimConfig, recipe: TwoStreamRecipe, number: int) -> OptimConfig:
+    """Shrink the schedule of the first round to the length of a round, or stretch it."""
+    share = recipe.rounds[number - 1].epochs / recipe.rounds[0].epochs
+    return replace(
+        optim,
+        milestones=tuple(milestone * share for milestone in optim.milestones),
+        warmup_epochs=optim.warmup_epochs * share,
     )
 
 

@@ -111,6 +111,9 @@ def test_a_continued_schedule_is_that_of_one_long_run():
         if stage.kind == "train":
             run = stream_recipe(restarted, stage, places, flow_root="/f", checkpoint="/c" if stage.weights else "")
             assert run.optim == recipe.spatial.optim
+    shorter = replace(restarted, rounds=(Round(epochs=20), Round(epochs=5)))
+    last = stream_recipe(shorter, stages(shorter)[-1], places, flow_root="/f", checkpoint="/c")
+    assert (last.train.epochs, last.optim.milestones) == (5, (7.5, 62.5))
     cosine = replace(recipe.spatial.optim, schedule="cosine")
     with pytest.raises(UserError, match="goes on from round to round in steps only"):
         replace(recipe, spatial=replace(recipe.spatial, optim=cosine))

@@ -17,7 +17,7 @@ def stroke(page, frame, key):
 
 def fetched_ahead(server, answers, until):
     """Wait until the page holds the next clip too, so that a test does not meet its requests half way."""
-    until(lambda: sum(row["holder"] is not None for row in answers(server, "tasks")) == 2)
+    until(lambda: sum(row["holder"] is not None and row["state"] == "open" for row in answers(server, "tasks")) == 2)
 
 
 def drafts(server, answers):
@@ -220,12 +220,62 @@ def test_a_lapsed_lease_is_revived_and_a_lost_one_is_told(service, somebody, sav
     aya.provoked = True
     with server.database.write() as connection:
         connection.execute(tables.tasks.update().values(expires=1.0))
-    stroke(page, 0, "3")
-    saved(page)
-    assert drafts(server, answers) == [[1.0] + [None] * 44]
+    for key in ("a", "3", "Enter"):
+        page.keyboard.press(key)
+    # The next clip is there: the lease was revived and the answer given, without a question.
+    expect(page.locator("#strip .cell[data-level=unset]")).to_have_count(45)
+    assert [row["answer"]["scores"] for row in answers(server)] == [[1.0] * 45]
+    fetched_ahead(server, answers, until)
     with server.database.write() as connection:
         ben = people.invite(connection, server.database.clock(), "system", "Ben", "annotator").user
         connection.execute(tables.tasks.update().values(holder=ben))
     stroke(page, 1, "3")
     expect(page.locator("#notice")).to_contain_text("went to somebody else")
     status(page, "lost")
+
+
+def test_a_browser_without_a_disk_says_so_and_saves_all_the_same(service, somebody, saved, answers):
+    server = service()
+    aya = somebody(server)
+    aya.context.add_init_script("indexedDB.open = () => { throw new DOMException('no disk', 'SecurityError'); }")
+    page = aya.tab()
+    expect(page.locator("#notice")).to_contain_text("keeps nothing on disk")
+    stroke(page, 0, "3")
+    saved(page)
+    assert drafts(server, answers) == [[1.0] + [None] * 44]
+
+
+def test_a_disk_that_fills_up_is_told_and_stops_no_save(service, somebody, saved, answers):
+    server = service()
+    aya = somebody(server)
+    page = aya.tab()
+    stroke(page, 0, "3")
+    saved(page)
+    page.evaluate("() => { IDBObjectStore.prototype.put = () => { throw new DOMException('', 'QuotaExceededError') } }")
+    stroke(page, 1, "2")
+    expect(page.locator("#notice")).to_contain_text("keeps nothing on disk")
+    saved(page)
+    page.keyboard.press("a")
+    page.keyboard.press("1")
+    saved(page)
+    assert drafts(server, answers) == [[0.0] * 45]
+
+
+def test_pictures_that_fail_are_asked_for_again_and_no_other_frame_stands_in(service, somebody):
+    aya = somebody(service())
+    aya.provoked = True
+    refused = set()
+
+    def fail_once(route):
+        if route.request.url in refused:
+            return route.continue_()
+        refused.add(route.request.url)
+        return route.abort()
+
+    aya.context.route("**/frames/*.jpg*", fail_once)
+    page = aya.tab()
+    screen = page.locator("#screen")
+    stroke(page, 7, "1")
+    expect(screen).to_have_attribute("aria-label", "Frame 7 of 44")
+    assert screen.get_attribute("data-shown") == "-1"
+    expect(screen).to_have_attribute("data-shown", "7")

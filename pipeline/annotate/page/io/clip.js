@@ -5,6 +5,7 @@
  */
 
 import { EDITS, answer, initial, reduce, replay, same } from "../core/editor.js";
+import { MemoryJournal } from "./journal.js";
 import { Saver } from "./saver.js";
 
 export const EDITOR = "page-1";
@@ -64,7 +65,17 @@ export class Clip {
    * @param {any} lease null: to look at alone
    * @returns {Promise<Clip>}
    */
-  static async open({ api, journal, person, onStatus, onUnkept }, item, lease) {
+  static async open(parts, item, lease) {
+    try {
+      return await Clip.#openWith(parts, item, lease);
+    } catch (error) {
+      if (!(error instanceof DOMException)) throw error;
+      parts.onUnkept(error);
+      return Clip.#openWith({ ...parts, journal: new MemoryJournal() }, item, lease);
+    }
+  }
+
+  static async #openWith({ api, journal, person, onStatus, onUnkept }, item, lease) {
     const key = `${person}/${item.uid}`;
     const server = item.draft.version > 0 ? answerOf(item.draft) : fresh(item);
     let kept = await journal.load(key);

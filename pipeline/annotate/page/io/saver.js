@@ -130,10 +130,18 @@ export class Saver {
     this.#say("saved");
   }
 
-  /** Sends nothing any more. */
+  /** Sends nothing any more; whoever waits for the end of the clip hears that it did not come. */
   close() {
     this.closed = true;
     this.timers.clear(this.timer);
+    this.#end(null);
+  }
+
+  /** @param {any} answer */
+  #end(answer) {
+    const finish = this.finish;
+    this.finish = null;
+    finish?.resolve(answer);
   }
 
   #finishWith(finish) {
@@ -206,15 +214,14 @@ export class Saver {
     this.operation = null;
     this.wait = FIRST_WAIT_MS;
     if (kind !== "save") {
-      await this.journal.drop(this.key);
-      const finish = this.finish;
-      this.finish = null;
-      this.acknowledged = this.strokes;
-      this.close();
-      this.#say("saved");
+      // Where dropping fails, the operation is repeated after the next start, and recognised.
+      await this.journal.drop(this.key).catch(this.onUnkept);
       // After a reload nobody waits for the answer: the clip is simply found finished.
-      finish?.resolve(answer);
-      if (!finish) this.#say("finished");
+      const status = this.finish ? "saved" : "finished";
+      this.acknowledged = this.strokes;
+      this.#end(answer);
+      this.close();
+      this.#say(status);
       return;
     }
     this.version = answer.version;
@@ -247,10 +254,9 @@ export class Saver {
     this.operation = null;
     this.acknowledged = UNSENT;
     await this.#remember({ operation: null, acknowledged: UNSENT });
-    const finish = this.finish;
-    this.finish = null;
+    // A lost lease may be revived, and then the clip is finished as was asked.
+    if (status !== "lost") this.#end(null);
     this.#say(status, error);
-    finish?.resolve(null);
   }
 }
 

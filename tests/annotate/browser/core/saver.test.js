@@ -148,16 +148,34 @@ test("a conflict stops everything until the person has chosen; keeping mine save
   assert.notEqual(world.sent[0].operation, world.sent[1].operation);
 });
 
-test("a lost lease ends a submission without an answer; with a new lease the strokes are sent", async () => {
-  const world = await desk([no(423, "lease_gone", { holder: "nobody" }), ok(4)]);
+test("a lost lease holds a submission up until it is revived, or ends it when the clip is left", async () => {
+  const world = await desk([no(423, "lease_gone", { holder: "nobody" }), { state: "resolved", comparison: null }]);
+  await world.stroke();
+  const answer = world.saver.submit();
+  await world.turn();
+  assert.deepEqual([world.said.at(-1), world.work], ["lost", null]);
+  world.saver.renewLease({ token: "t.2" });
+  await world.turn();
+  assert.deepEqual(world.sent.map(({ kind, lease }) => [kind, lease]), [["submit", "t.1"], ["submit", "t.2"]]);
+  assert.notEqual(world.sent[0].operation, world.sent[1].operation);
+  assert.equal((await answer).state, "resolved");
+
+  const other = await desk([no(423, "lease_gone", { holder: "other" })]);
+  await other.stroke();
+  const never = other.saver.submit();
+  await other.turn();
+  other.saver.close();
+  assert.equal(await never, null);
+});
+
+test("a refused submission ends without an answer, and the strokes stay", async () => {
+  const world = await desk([no(422, "unset_frames", { frames: [3] })]);
   await world.stroke();
   const answer = world.saver.submit();
   await world.turn();
   assert.equal(await answer, null);
-  assert.equal(world.said.at(-1), "lost");
-  world.saver.renewLease({ token: "t.2" });
-  await world.turn();
-  assert.deepEqual([world.sent[1].kind, world.sent[1].lease], ["save", "t.2"]);
+  assert.deepEqual([world.said.at(-1), world.saver.pending], ["refused", true]);
+  assert.equal((await world.journal.load("p/i")).edits.length, 1);
 });
 
 test("after a refused save the next stroke tries again", async () => {

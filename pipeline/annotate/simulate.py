@@ -70,9 +70,7 @@ def levels_of(active_V: npt.NDArray[np.bool_], peak: float = 0.25) -> npt.NDArra
 class Client:
     """One person's connection, which asks again when it hears nothing; the operation id makes that harmless."""
 
-    def __init__(
-        self, address: str, transport: httpx.BaseTransport | None = None, patience_s: float = 30.0
-    ) -> None:
+    def __init__(self, address: str, transport: httpx.BaseTransport | None = None, patience_s: float = 30.0) -> None:
         """Talk to the service at `address`, which may be silent for up to `patience_s`."""
         self._patience_s = patience_s
         tls = address.startswith("https:")  # without it, no certificates need to be read

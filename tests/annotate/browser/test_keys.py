@@ -13,6 +13,7 @@ import time
 from collections import deque
 
 import numpy as np
+import pytest
 from playwright.sync_api import expect
 
 K_S, M_S = 0.28, 1.35
@@ -56,6 +57,7 @@ def script(begin, end, first, last):
     return ["a", "1", *motion, *back, *way(first, last, "Shift+"), "3", "Enter"]
 
 
+@pytest.mark.slow
 def test_a_median_clip_takes_few_keys(service, somebody, answers, until):
     plans = list(shapes(200))
     presses = [len(script(*plan)) for plan in plans]

@@ -219,7 +219,8 @@ def test_a_lapsed_lease_is_revived_and_a_lost_one_is_told(service, somebody, sav
     fetched_ahead(server, answers, until)
     aya.provoked = True
     with server.database.write() as connection:
-        connection.execute(tables.tasks.update().values(expires=1.0))
+        at_hand = tables.tasks.c.item == page.locator("#strip").get_attribute("data-item")
+        connection.execute(tables.tasks.update().where(at_hand).values(expires=1.0))
     for key in ("a", "3", "Enter"):
         page.keyboard.press(key)
     # The next clip is there: the lease was revived and the answer given, without a question.

@@ -1,6 +1,5 @@
 """A whole clip, from the invitation to the next clip: by keyboard alone, by pointer alone."""
 
-import pytest
 from playwright.sync_api import expect
 
 EXPECTED = [0.0] * 14 + [0.5] * 7 + [1.0] * 4 + [0.5] * 9 + [0.0] * 11
@@ -89,14 +88,14 @@ def test_submitting_is_refused_by_name_while_a_frame_is_unset(service, somebody,
     assert answers(server) == []
 
 
-@pytest.mark.parametrize(("key", "reason"), [("c", "cannot_judge"), ("l", "wrong_label"), ("b", "broken_clip")])
-def test_a_clip_is_flagged_with_a_note(service, somebody, answers, key, reason):
+def test_clips_are_flagged_with_a_note(service, somebody, answers, until):
     server = service()
     page = somebody(server).tab()
-    press(page, key)
-    page.locator("#dialog textarea").fill("the hand hides it")
-    page.locator("#dialog .primary").click()
-    expect(page.locator("#dialog")).to_be_hidden()
-    expect(page.locator("#badge")).to_have_attribute("data-status", "saved")
-    ((flag),) = answers(server, "flags")
-    assert (flag["reason"], flag["note"]) == (reason, "the hand hides it")
+    for number, key in enumerate("clb", 1):
+        before = page.locator("#strip").get_attribute("data-item")
+        press(page, key)
+        page.locator("#dialog textarea").fill(f"note {number}")
+        page.locator("#dialog .primary").click()
+        until(lambda before=before: page.locator("#strip").get_attribute("data-item") != before)
+    flags = [(row["reason"], row["note"]) for row in answers(server, "flags")]
+    assert flags == [("cannot_judge", "note 1"), ("wrong_label", "note 2"), ("broken_clip", "note 3")]

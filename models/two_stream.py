@@ -88,6 +88,7 @@ class TwoStream(nn.Module):
         whole_rgb_BGHWC: Tensor | None = None,
         whole_flow_BGHWC: Tensor | None = None,
         box_BG4: Tensor | None = None,
+        flow_box_BG4: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = False,
     ) -> TwoStreamOutput:
@@ -104,6 +105,8 @@ class TwoStream(nn.Module):
                 a single one where all views of a row are crops of the same frame.
             whole_flow_BGHWC: the same of the flow.
             box_BG4: what of the frame each view shows, as `crop_maps` takes it.
+            flow_box_BG4: what of its picture each view of the flow shows, where flow is stored in another shape than
+                the frames, as TSN does; None: the same.
             dtype: of the networks' inputs.
             channels_last: memory layout of the networks' inputs.
 
@@ -115,7 +118,7 @@ class TwoStream(nn.Module):
         """
         _check_pairs(rgb_BGHWC, flow_BGHWC)
         if whole_rgb_BGHWC is None or whole_flow_BGHWC is None or box_BG4 is None:
-            _check_none(whole_rgb_BGHWC, whole_flow_BGHWC, box_BG4)
+            _check_none(whole_rgb_BGHWC, whole_flow_BGHWC, box_BG4, flow_box_BG4)
             whole_rgb_BGHWC, whole_flow_BGHWC = rgb_BGHWC, flow_BGHWC
         _check_wholes(whole_rgb_BGHWC, whole_flow_BGHWC, rgb_BGHWC)
         spatial_map_BGhw, temporal_map_BGhw = self.maps(
@@ -123,7 +126,8 @@ class TwoStream(nn.Module):
         )
         options: dict[str, Any] = {"at_once": self.at_once, "dtype": dtype, "channels_last": channels_last}
         spatial_BGK = view_probabilities(self.spatial, rgb_BGHWC, temporal_map_BGhw, box_BG4, **options)
-        temporal_BGK = view_probabilities(self.temporal, flow_BGHWC, spatial_map_BGhw, box_BG4, **options)
+        flow_box_BG4 = box_BG4 if flow_box_BG4 is None else flow_box_BG4
+        temporal_BGK = view_probabilities(self.temporal, flow_BGHWC, spatial_map_BGhw, flow_box_BG4, **options)
         spatial_BK, temporal_BK = spatial_BGK.mean(dim=1), temporal_BGK.mean(dim=1)
         fused_BK = fuse(spatial_BK, temporal_BK, self.fusion)
         return TwoStreamOutput(spatial_BK, temporal_BK, fused_BK, spatial_map_BGhw, temporal_map_BGhw)

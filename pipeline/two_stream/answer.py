@@ -121,12 +121,13 @@ class Answerer:
         """
         x: dict[Stream, Tensor] = {}
         whole: dict[Stream, Tensor] = {}
+        box: dict[Stream, Tensor] = {}
         for stream in STREAMS:
             pictures: list[Picture] = [one.spatial if stream == "spatial" else one.temporal for one in seen]
             cut = [crop(picture.resized_HWC, self._sights[stream], self._crops) for picture in pictures]
             x[stream] = self._tensor(np.stack([x_VHWC for x_VHWC, _ in cut]))
             whole[stream] = self._tensor(np.stack([picture.whole_HWC for picture in pictures])[:, None])
-            box_PV4 = torch.from_numpy(np.stack([region_V4 for _, region_V4 in cut])).to(self._device)
+            box[stream] = torch.from_numpy(np.stack([region_V4 for _, region_V4 in cut])).to(self._device)
         found: dict[tuple[Variant, Stream], Tensor] = {}
         maps: dict[Stream, FloatArray] = {}
         with autocast(self._device, self._precision):
@@ -136,7 +137,8 @@ class Answerer:
                     x["temporal"],
                     whole_rgb_BGHWC=whole["spatial"],
                     whole_flow_BGHWC=whole["temporal"],
-                    box_BG4=box_PV4,
+                    box_BG4=box["spatial"],
+                    flow_box_BG4=box["temporal"],
                     **self._layout,
                 )
                 found["with", "spatial"], found["with", "temporal"] = output.spatial_BK, output.temporal_BK

@@ -160,7 +160,7 @@ def test_trap_20_no_argument_on_the_path_can_carry_a_label():
     ]
     names = {name for function in path for name in parameters_of(function)}
     assert not [name for name in names if any(word in name.lower() for word in words)]
-    wholes = {"whole_rgb_BGHWC", "whole_flow_BGHWC", "box_BG4"}
+    wholes = {"whole_rgb_BGHWC", "whole_flow_BGHWC", "box_BG4", "flow_box_BG4"}
     assert parameters_of(TwoStream.forward) == {"self", "rgb_BGHWC", "flow_BGHWC", "dtype", "channels_last"} | wholes
 
 
@@ -228,6 +228,18 @@ def test_maps_are_made_of_whole_frames_and_cut_as_the_views_are(parts, clips, wh
         for n in range(6):
             expected = cut(maps[n // 3, 0], wholes["box_BG4"][n // 3, n % 3])
             torch.testing.assert_close(inputs[0][n, channels], expected, rtol=0, atol=0.02)
+
+
+def test_flow_of_another_shape_has_boxes_of_its_own(parts, clips, wholes):
+    """TSN stores flow as 340 x 256 whatever the frames are: the same crop is then another share of it."""
+    system = TwoStream(**parts)
+    into_temporal = seen_by(parts["temporal"])
+    flow_box_BG4 = torch.tensor([0.2, 0.1, 0.7, 0.9]).expand(2, 3, 4)
+    out, plain = system(*clips, **wholes, flow_box_BG4=flow_box_BG4), system(*clips, **wholes)
+    expected = cut(out.spatial_map_BGhw[1, 0], flow_box_BG4[1, 2])
+    torch.testing.assert_close(into_temporal[0][5, 2 * STACK], expected, rtol=0, atol=0.02)
+    assert torch.equal(out.spatial_BK, plain.spatial_BK)
+    assert not torch.equal(out.temporal_BK, plain.temporal_BK)
 
 
 def test_a_whole_frame_for_each_view_or_one_for_all_of_them(parts, clips, wholes):

@@ -26,7 +26,7 @@ from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.predict import Merger, TestRun, columns_of, eye_of, predict, row_schema
 from pipeline.two_stream.recipe import Round
 from pipeline.two_stream.samples import STREAMS
-from pipeline.two_stream.views import Place, Viewing, crop
+from pipeline.two_stream.views import Picture, Place, Viewing, crop
 
 
 def run_of(system, **changes):
@@ -158,6 +158,20 @@ def test_ten_crops_are_the_mean_over_the_crops(paired, random_system):
         singles.append(two(x, flow, box_BG4=boxes, **wholes).temporal_BK[0].numpy())
     np.testing.assert_allclose(whole.probabilities["with", "temporal"][0], np.mean(singles, axis=0), atol=1e-4)
     assert np.ptp(singles, axis=0).max() > 1e-4
+
+
+def test_flow_of_another_shape_is_matched_by_its_share_of_the_frame(paired, random_system):
+    """Frames of 2:3 and flow of 1:1: the same centre crop is all of the flow's width and two thirds of the frame's."""
+    eye = eye_of(paired, random_system, Viewing(places=1, short_side=75))
+    ((_, seen),) = list(eye.see(entry_of(paired)))
+    square = np.ascontiguousarray(seen.temporal.resized_HWC[:75, :75])
+    seen = Seen(seen.spatial, Picture(seen.temporal.whole_HWC, square))
+    found = Answerer(random_system, ("with",)).answer([seen])
+    net = load_stream(random_system.checkpoints["r2-temporal"][0])
+    channel = crop_maps(torch.from_numpy(found.maps["spatial"]), torch.tensor([[0.0, 0.0, 1.0, 1.0]]), 75)[None]
+    with torch.no_grad():
+        logits_BK = net(to_input(torch.from_numpy(square)[None, None], channel, net.config)).logits_BK
+    np.testing.assert_allclose(found.probabilities["with", "temporal"], logits_BK.softmax(dim=1).numpy(), atol=1e-4)
 
 
 def test_pictures_survive_their_way_as_rows(paired, random_system):

@@ -47,10 +47,10 @@ def two_stream_demo() -> TwoStreamRecipe:
         network=NetworkConfig(classes=4, flow_stack=5, size=139, width=0.25),
         spatial=part,
         temporal=part,
-        rounds=(Round(epochs=8), Round(epochs=4)),
+        rounds=(Round(epochs=10), Round(epochs=5)),
         maps=MapsConfig(stride=2, batch=32),
         attention=AttentionConfig(hidden=64, epochs=6),
-        train=TrainConfig(global_batch=8, channels_last=True, eval_every=4, log_every=20),
+        train=TrainConfig(global_batch=8, channels_last=True, eval_every=5, log_every=20),
         compute=ComputeConfig(threads=2),
         expected=SystemExpected(source="make demo-two-stream", cost="minutes on two cores"),
     )

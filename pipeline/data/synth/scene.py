@@ -187,13 +187,10 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
     zoom = rng.random()
     sway_NV2 = _draw_sway(rng, config.distractors, frames, config.sway * short)
 
-    # The label's only effect. Drawn last, what happens under label=appearance leaves all other draws as they are.
-    if config.label == "motion":
-        action = ACTIONS[label]
-    else:
-        action, shapes[-1] = ACTIONS[int(rng.integers(len(ACTIONS)))], SHAPES[label]
-        colours[-1] = list(COLOURS)[label]
-        backdrop = _clear_of(COLOURS[colours[-1]], backdrop, config.contrast)
+    # The label's only effect.
+    action = ACTIONS[label]
+    if config.label == "appearance":
+        action, backdrop = _dress(rng, config, label, shapes, colours, backdrop)
     moved = {kind: progress_V * travel * (action.moved == kind) for kind in ("object", "camera", "zoom", "angle")}
     sign = np.array(action.direction)
     pan_V2 = moved["camera"][:, None] * sign * (width, height)
@@ -202,11 +199,10 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
     zoom_V = zoom + moved["zoom"] * sign[0] * ZOOM_PER_TRAVEL
 
     shift_V2 = pan_V2 + shake_V2
+    swayed_NV2 = places_N2[:, None] + sway_NV2 + shift_V2
     things = [
-        Thing(str(shape), colour, float(radius), place + sway_V2 + shift_V2, np.full(frames, angle))
-        for shape, colour, radius, place, angle, sway_V2 in zip(
-            shapes, colours, radii, places_N2, angles_N, sway_NV2, strict=True
-        )
+        Thing(str(shape), colour, float(radius), centre_V2, np.full(frames, angle))
+        for shape, colour, radius, centre_V2, angle in zip(shapes, colours, radii, swayed_NV2, angles_N, strict=True)
     ]
     main = things.pop()
     main = Thing(main.shape, main.colour, main.radius, main.centre_V2 + pull_V2, main.angle_V + turn_V)
@@ -248,6 +244,20 @@ def _draw_colours(rng: np.random.Generator, config: SynthConfig) -> tuple[tuple[
     threshold = min(config.contrast, float(distance_N.max()))
     visible = [name for name, distance in zip(names, distance_N, strict=True) if distance >= threshold]
     return (red, green, blue), [str(name) for name in rng.choice(visible, config.distractors + 1)]
+
+
+def _dress(
+    rng: np.random.Generator,
+    config: SynthConfig,
+    label: int,
+    shapes: npt.NDArray[np.str_],
+    colours: list[str],
+    backdrop: tuple[int, int, int],
+) -> tuple[Action, tuple[int, int, int]]:
+    """Give the main object, the last, its class's looks; return what happens, drawn after all else, and a backdrop."""
+    shapes[-1], colours[-1] = SHAPES[label], list(COLOURS)[label]
+    action = ACTIONS[int(rng.integers(len(ACTIONS)))]
+    return action, _clear_of(COLOURS[colours[-1]], backdrop, config.contrast)
 
 
 def _clear_of(colour: tuple[int, int, int], backdrop: tuple[int, int, int], contrast: float) -> tuple[int, int, int]:

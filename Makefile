@@ -5,11 +5,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo test test-all check format bench clean
+.PHONY: help install demo demo-two-stream test test-all check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else \
@@ -23,6 +23,9 @@ install: $(READY) ## make the virtual environment (.venv)
 
 demo: $(READY) ## synth videos -> shards -> ST-ABN by ray job submit -> scores, strips, MLflow (under 10 minutes on 2 cores)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo.py
+
+demo-two-stream: $(READY) ## videos -> shards -> flow -> two streams, maps, attention nets -> fused scores (under 15 minutes on 2 cores)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_two_stream.py
 
 # Each file of tests that start Ray gets a process of its own: a driver that joins one cluster after another keeps
 # threads and references of the earlier ones, and now and then waits for a task of a cluster that is gone.
@@ -52,6 +55,7 @@ format: $(READY) ## let ruff mend what it can
 
 bench: $(READY) ## the benchmarks; prints ratios of interleaved runs
 	$(BIN)/python benchmarks/feed.py
+	$(BIN)/python benchmarks/tvl1.py
 
 clean: ## remove the virtual environment and what the demo made
 	rm -rf $(VENV) runs

@@ -12,10 +12,10 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.tracking.run import client_of
 from pipeline.two_stream.samples import STREAMS, Stream
-from pipeline.two_stream.stages import Kind, Places, Stage, stages
+from pipeline.two_stream.stages import Kind, Places, stages
 from pipeline.two_stream.system import System
 
-LOSS, TOP1 = "train/loss", "val/top1"
+EPOCH, LOSS, TOP1 = "epoch", "train/loss", "val/top1"
 PARTS: Mapping[Kind, str] = {"train": "streams", "maps": "maps", "attention": "attention nets"}
 COLOURS = ("#1f5fa8", "#c8502b", "#3c8c4f", "#7a4fa0")
 """One a system."""
@@ -65,34 +65,37 @@ def read_curves(system: System, uri: str) -> Curves:
         seconds[PARTS[stage.kind]] += record["seconds"]
         if stage.kind != "train":
             continue
+        epochs_a_step = _epochs_a_step(uri, record)
+        before = sum(one.epochs for one in system.recipe.rounds[: stage.round - 1])
         for key in (LOSS, TOP1):
             epochs, values = lines[key, stage.stream]
             for step, value in _history(uri, record, key):
-                epochs.append(_epochs_before(system, stage) + step * _epochs_of(system, stage) / record["steps"])
+                epochs.append(before + step * epochs_a_step)
                 values.append(value)
     found = {key: Line(tuple(epochs), tuple(values)) for key, (epochs, values) in lines.items()}
     loss, top1 = ({stream: found[key, stream] for stream in STREAMS} for key in (LOSS, TOP1))
     return Curves(system.name, len(system.recipe.rounds), loss, top1, seconds)
 
 
-def _epochs_of(system: System, stage: Stage) -> int:
-    return system.recipe.rounds[stage.round - 1].epochs
+def _epochs_a_step(uri: str, record: Mapping[str, Any]) -> float:
+    """Return the share of an epoch that a step is, from the points in which the run recorded both.
 
-
-def _epochs_before(system: System, stage: Stage) -> int:
-    return sum(one.epochs for one in system.recipe.rounds[: stage.round - 1])
+    Raises:
+        UserError: the run is not tracked there.
+    """
+    points = _history(uri, record, EPOCH)
+    if not points:
+        what, run = f"The curve of {record['stage']} is not tracked", record["mlflow_run_id"] or "none"
+        fix = "give the storage of the training, or set MLFLOW_TRACKING_URI to its server"
+        raise UserError(problem(what, got=f"{uri or 'no server'}, run {run}", allowed="the MLflow of its run", fix=fix))
+    step, epoch = points[-1]
+    return epoch / step
 
 
 def _history(uri: str, record: Mapping[str, Any], key: str) -> list[tuple[int, float]]:
     """Return (step, value) in the order of the steps; a step that was logged twice counts once."""
     run_id = record["mlflow_run_id"]
     points = client_of(uri).get_metric_history(run_id, key) if uri and run_id else []
-    if not points:
-        what = f"The curve of {record['stage']} is not tracked"
-        fix = "give the storage of the training, or set MLFLOW_TRACKING_URI to its server"
-        raise UserError(
-            problem(what, got=f"{uri or 'no server'}, run {run_id or 'none'}", allowed="its MLflow", fix=fix)
-        )
     return sorted({point.step: point.value for point in points}.items())
 
 
@@ -148,10 +151,13 @@ def curves_table(systems: Sequence[Curves]) -> str:
     """Return the last values and the cost of each system as text."""
     lines = []
     for one in systems:
-        ends = [
-            f"{stream} loss {one.loss[stream].values[-1]:.3f}, top-1 {one.top1[stream].values[-1]:.1f} %"
-            for stream in STREAMS
-        ]
+        ends = [_ends(one, stream) for stream in STREAMS]
         parts = ", ".join(f"{part} {seconds:.0f}" for part, seconds in one.seconds.items() if seconds)
         lines.append(f"{one.name}: {'; '.join(ends)}; {sum(one.seconds.values()):.0f} s ({parts})")
     return "\n".join(lines)
+
+
+def _ends(one: Curves, stream: Stream) -> str:
+    """Say a stream's last values; a run that was cut short may have no validation."""
+    loss, top1 = one.loss[stream].values, one.top1[stream].values
+    return f"{stream} loss {loss[-1]:.3f}" + (f", top-1 {top1[-1]:.1f} %" if top1 else ", never validated")

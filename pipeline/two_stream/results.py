@@ -27,8 +27,8 @@ NAMES: dict[Variant, str] = {
 }
 SHOWN = {"spatial": "spatial", "temporal": "temporal", "fused": "fusion"}
 COMPARED: tuple[tuple[str, Variant, Variant], ...] = (
-    ("attention and the last round together", "without", "with"),
-    ("the maps alone, same networks", "blind", "with"),
+    ("maps and further training added together", "without", "with"),
+    ("the maps alone added in the same networks", "blind", "with"),
 )
 
 
@@ -114,7 +114,7 @@ def _added(tested: Tested) -> list[str]:
     for what, before, after in COMPARED:
         if not {before, after} <= set(tested.variants) or not tested.ids:
             continue
-        lines.append(f"what {what} added, on the same {len(tested.ids)} videos")
+        lines.append(f"what {what}, on the same {len(tested.ids)} videos")
         for part in PARTS:
             pair = tested.added(part, before, after)
             lines.append(f"  {SHOWN[part]:12}{sentence(pair)}")

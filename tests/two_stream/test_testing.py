@@ -53,6 +53,7 @@ def tracked(tiny, paired, make_system, tmp_path_factory):
             run_id = client.create_run(experiment).info.run_id
             for step in range(2, 2 * epochs + 1, 2):
                 client.log_metric(run_id, "train/loss", stage.round + 1 / step, step=step)
+                client.log_metric(run_id, "epoch", step / 2, step=step)
             client.log_metric(run_id, "train/loss", stage.round + 0.5, step=2)  # again, after a restart
             client.log_metric(run_id, "val/top1", 10.0 * stage.round, step=2 * epochs)
         record = Record(

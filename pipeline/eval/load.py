@@ -19,6 +19,8 @@ from pipeline.train.recipe import Recipe
 Inversion = Literal["none", "spatial", "temporal", "both"]
 INVERSIONS: tuple[Inversion, ...] = ("none", "spatial", "temporal", "both")
 """Which attention is replaced by 1 minus itself before the attention mechanism (S1 table 2, S0 table 3)."""
+ADDED = ("edits",)
+"""Sections that a further training of a clip network adds to its recipe; they say nothing of how it answers."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -154,7 +156,7 @@ def recipe_of(snapshot: checkpoint.Snapshot) -> Recipe:
                 fix="use the jobs of that training, or name another run",
             )
         )
-    return from_dict(Recipe, snapshot.recipe)
+    return from_dict(Recipe, {name: value for name, value in snapshot.recipe.items() if name not in ADDED})
 
 
 def _options(invert: Inversion) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class ClipTask:
 
         All are means over the clips of the step.
         """
-        output, label_B = _answer(network, batch, settings)
+        output, label_B = answer(network, batch, settings)
         sums = loss_sums(output, label_B)
         losses = {TOTAL: sums.total(), "perception": sums.perception}
         if output.att_logits_BK is not None:
@@ -80,7 +80,7 @@ class ClipTask:
 
     def count(self, module: nn.Module, batch: Batch, settings: StepSettings) -> Mapping[str, torch.Tensor]:
         """Return hits of both branches among the highest 1 and 5 logits, and the summed loss."""
-        output, label_B = _answer(module, batch, settings)
+        output, label_B = answer(module, batch, settings)
         sums = {
             VIDEOS: torch.tensor(len(label_B), device=settings.device),
             "top1": correct_at(output.logits_BK, label_B, 1),
@@ -107,7 +107,7 @@ def correct_at(logits_BK: torch.Tensor, label_B: torch.Tensor, k: int) -> torch.
     return (top_BJ == label_B[:, None]).any(dim=1).sum()
 
 
-def _answer(network: nn.Module, batch: Batch, settings: StepSettings) -> tuple[StAbnOutput, torch.Tensor]:
+def answer(network: nn.Module, batch: Batch, settings: StepSettings) -> tuple[StAbnOutput, torch.Tensor]:
     """Return what the network says about a batch, and the labels on its device."""
     x_BCTHW = to_model_input(batch.x_BTHWC, settings.device, settings.precision, settings.channels_last)
     label_B = batch.label_B.to(settings.device, non_blocking=True)

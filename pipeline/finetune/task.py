@@ -1,0 +1,150 @@
+"""The task of fine-tuning on people's edits: L = L_att + L_per + L_temp, with the extractor as it was.
+
+L_temp(x) = gamma_t / n * sum over n frames of (M't - Mt)^2, where Mt is the network's own temporal attention, after its
+sigmoid, and M't what people said (S0 section 3.2; no public code trains on edits). The forward pass goes on with Mt:
+edits are targets and never put into the network. The n frames are those of the clip that a person has set and that are
+no padding; a clip without any contributes nothing. The whole training split is trained on, edited or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models import StAbn
+from pipeline.core.config import to_dict
+from pipeline.core.errors import UserError, problem
+from pipeline.data.feed.plan import Plan
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.finetune.edits import Edits, check_edits, read_edits, targets
+from pipeline.finetune.recipe import FinetuneRecipe
+from pipeline.train import checkpoint
+from pipeline.train.clip_task import ClipTask, answer
+from pipeline.train.losses import loss_sums
+from pipeline.train.task import TOTAL, StepSettings
+
+if TYPE_CHECKING:
+    from pipeline.data.feed.batches import Batch
+
+FREE = ("activation_checkpointing", "dropout")
+"""Fields of the network that may differ from the base's: they say nothing of its weights."""
+
+
+class EditTask(ClipTask):
+    """Fine-tunes ST-ABN on sealed batches. Every process that makes one checks every byte of them.
+
+    Args:
+        recipe: names base checkpoint, batches and data.
+
+    Raises:
+        UserError: a batch is damaged, or its videos are not those of the training split.
+    """
+
+    def __init__(self, recipe: FinetuneRecipe) -> None:
+        super().__init__(recipe)
+        self.recipe: FinetuneRecipe = recipe
+        self._said = recipe.edits
+        self._edits = read_edits(recipe.edits.batches)
+        dataset = PreparedDataset.open(recipe.data.root)
+        split = f"split {recipe.data.train_split}, fold {recipe.data.fold}, of {dataset.name} at {dataset.root}"
+        videos = dataset.videos(recipe.data.train_split, recipe.data.fold)
+        check_edits(self._edits, videos, split)
+        self._ids = sorted(video.id for video in videos)
+
+    @property
+    def edits(self) -> Edits:
+        """What is learnt from."""
+        return self._edits
+
+    def check_first_weights(self) -> None:
+        """Try in the driver what every worker will do.
+
+        Raises:
+            UserError: there is no base checkpoint, or it is of another network.
+        """
+        self.first_weights(self.build(), log=False)
+
+    def first_weights(self, module: nn.Module, *, log: bool) -> None:
+        """Give the network the weights of the base checkpoint, statistics included.
+
+        Raises:
+            UserError: there is no base checkpoint, or it is of another network.
+        """
+        base = checkpoint.read(self._said.base)
+        ours, theirs = to_dict(self.recipe.model), base.recipe.get("model", {})
+        other = [key for key, value in ours.items() if key not in FREE and theirs.get(key, value) != value]
+        if other:
+            got = "; ".join(f"model.{key}: {theirs[key]} -> {ours[key]}" for key in other)
+            fix = "leave the network as its training made it"
+            what = f"The base checkpoint {self._said.base} is of another network"
+            raise UserError(problem(what, got=got, allowed="the same model section", fix=fix))
+        module.load_state_dict(base.model)
+        if log:
+            print(f"first weights from {self._said.base}, step {base.step}; {self._edits.sentence()}", flush=True)
+
+    def train_mode(self, module: nn.Module) -> None:
+        """Train mode but for the extractor, whose batch norm would follow the batches otherwise."""
+        assert isinstance(module, StAbn), "a network of build()"
+        module.train()
+        module.extractor.eval()
+
+    def parameters(self, module: nn.Module) -> Iterable[nn.Parameter]:
+        """Return all but the extractor's: attention branch, merge and perception branch."""
+        assert isinstance(module, StAbn), "a network of build()"
+        return [*module.attention.parameters(), *module.merge.parameters(), *module.perception.parameters()]
+
+    def losses(self, network: nn.Module, batch: Batch, settings: StepSettings) -> Mapping[str, Tensor]:
+        """Return L_att + L_per + L_temp as "total", and each of them as "attention", "perception", "temporal".
+
+        All are contributions to the means over the clips of the step, those without an edit included, unless
+        `edits.mean_over` says otherwise of the temporal term.
+        """
+        output, label_B = answer(network, batch, settings)
+        assert output.temporal_B1T11 is not None, "the recipe allows no baseline"
+        sums = loss_sums(output, label_B)
+        target_BT, mask_BT = targets(self._edits.train, batch.ids, batch.idx_BT.numpy(), batch.valid_BT.numpy())
+        temporal = self._said.gamma_t * masked_mse_sum(
+            output.temporal_B1T11.flatten(1),
+            torch.from_numpy(target_BT).to(settings.device),
+            torch.from_numpy(mask_BT).to(settings.device),
+        )
+        losses = {
+            "perception": sums.perception / batch.samples_in_step,
+            "attention": sums.attention / batch.samples_in_step,
+            "temporal": temporal / self._clips_of_mean(batch),
+        }
+        return {TOTAL: torch.stack(list(losses.values())).sum(), **losses}
+
+    def _clips_of_mean(self, batch: Batch) -> int:
+        """Return how many clips of the step, over all workers, the temporal term is a mean over."""
+        if self._said.mean_over == "samples":
+            return batch.samples_in_step
+        return max(1, int(self._annotated[self._plan.step(batch.step).samples].sum()))
+
+    @cached_property
+    def _annotated(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Whether each sample of the plan, which counts the videos by id, is of an edited video."""
+        return np.array([video in self._edits.train for video in self._ids], np.bool_)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        train = self.recipe.train
+        return Plan(train.seed, len(self._ids), train.global_batch, train.epochs)
+
+
+def masked_mse_sum(output_BT: Tensor, target_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the sum over clips of each clip's mean squared error over its masked frames; float32 scalar.
+
+    Args:
+        output_BT: temporal attention after the sigmoid; keeps its graph, though all of the mask be False, so that a
+            worker without an edited clip takes part in the exchange of gradients.
+        target_BT: what it should be.
+        mask_BT: bool, where that is known.
+    """
+    square_BT = torch.where(mask_BT, output_BT.float() - target_BT, 0.0) ** 2
+    return (square_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)).sum()

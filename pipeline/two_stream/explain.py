@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.attention_maps import START_ATTENTION
 from models.grad_cam import grad_cam
 from models.stream import to_input
 from models.two_stream import FUSION, fuse
@@ -95,7 +96,7 @@ def class_of(text: str, classes: Sequence[str]) -> int | None:
     return list(classes).index(text)
 
 
-class Explainer:
+class VideoExplainer:
     """A system that says where it looks, on the CPU.
 
     Args:
@@ -145,14 +146,14 @@ class Explainer:
             net = self._answerer.plain[stream]
             pictures = [seen.spatial if stream == "spatial" else seen.temporal for seen in seen_P]
             x_P1HWC = torch.from_numpy(np.stack([picture.whole_HWC for picture in pictures])).unsqueeze(1)
-            channel = 0.1 if net.config.attention_channel else None
+            channel = START_ATTENTION if net.config.attention_channel else None
             x_PCHW = to_input(x_P1HWC, channel, net.config)[:, 0]
             maps = grad_cam(net, x_PCHW, torch.full((len(seen_P),), asked), LAYERS)
             found |= {(stream, layer): map_Phw.numpy() for layer, map_Phw in maps.items()}
         return found
 
 
-def open_explainer(system: System, places: int) -> Explainer:
+def open_explainer(system: System, places: int) -> VideoExplainer:
     """Return what explains videos of the data that a system was trained and tested on.
 
     Raises:
@@ -162,7 +163,7 @@ def open_explainer(system: System, places: int) -> Explainer:
     data = PairedData.open(recipe.data.root, recipe.flow_root)
     check_data(system, data, allow_other=False)
     viewing = Viewing(places=places, short_side=recipe.pair.short_side)
-    return Explainer(system, eye_of(data, system, viewing), data)
+    return VideoExplainer(system, eye_of(data, system, viewing), data)
 
 
 def _scores(answer: Answer) -> npt.NDArray[np.float32]:

@@ -53,7 +53,7 @@ def draw_layers(explained: Explained, about: str = "") -> Pixels:
     blocks = []
     for stream in STREAMS:
         under = explained.frames_P if stream == "spatial" else flow_colours(explained)
-        rows = [Row(SEES[stream], f"into the {stream} stream", under)]
+        rows = [Row(SEES[stream], f"the {stream} input", under)]
         for layer in LAYERS:
             maps_P = explained.layers[stream, layer]
             side = "x".join(str(n) for n in maps_P.shape[1:])

@@ -13,7 +13,7 @@ from pipeline.data.records import HIDDEN_LABEL
 from pipeline.explain.colour import overlay, resized
 from pipeline.flow.quantise import encode
 from pipeline.two_stream.answer import Answerer
-from pipeline.two_stream.explain import LAYERS, Explainer, entry_of, some_videos
+from pipeline.two_stream.explain import LAYERS, VideoExplainer, entry_of, some_videos
 from pipeline.two_stream.figures import CAPTION, HEADER, MARGIN, NAMES, TILE, draw_attention, draw_layers, flow_colours
 from pipeline.two_stream.networks import load_stream
 from pipeline.two_stream.predict import eye_of
@@ -28,7 +28,7 @@ def eye(paired, random_system):
 
 @pytest.fixture(scope="module")
 def explained(paired, random_system, eye):
-    return Explainer(random_system, eye, paired).explain(some_videos(paired, "test", 1, 1)[0])
+    return VideoExplainer(random_system, eye, paired).explain(some_videos(paired, "test", 1, 1)[0])
 
 
 def test_the_layers_are_asked_about_the_predicted_class(explained, random_system, paired, eye):
@@ -54,11 +54,11 @@ def test_the_streams_attention_is_that_of_a_test(explained, random_system, paire
 
 
 def test_a_person_may_ask_about_another_class(paired, random_system, eye, explained):
-    other = Explainer(random_system, eye, paired).explain(explained.id, asked=1 - explained.asked)
+    other = VideoExplainer(random_system, eye, paired).explain(explained.id, asked=1 - explained.asked)
     assert other.asked != explained.asked
     np.testing.assert_array_equal(other.scores_K, explained.scores_K)
     with pytest.raises(UserError, match="There is no such video"):
-        Explainer(random_system, eye, paired).explain("nobody")
+        VideoExplainer(random_system, eye, paired).explain("nobody")
 
 
 def test_some_videos_are_of_several_classes(paired):

@@ -12,7 +12,6 @@ goes on with runs that were killed. Leaves table.txt, metrics.json, predictions 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from jobs.cli import described, guarded, here, placed
 
@@ -45,11 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.core.config import override
     from pipeline.data.store.prepared import PreparedDataset
     from pipeline.eval.load import recipe_of
-    from pipeline.eval.predict import PredictJob
-    from pipeline.eval.protocol import protocol_of
     from pipeline.eval.truth import read_truth
-    from pipeline.finetune.recipe import derive
-    from pipeline.finetune.results import report
+    from pipeline.finetune.recipe import control_of, derive
+    from pipeline.finetune.results import job_for, report
     from pipeline.finetune.task import EditTask
     from pipeline.registry.locate import find_checkpoint
     from pipeline.tracking.attach import attach
@@ -68,36 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     active = read_truth(args.truth) if args.truth else None
     name = args.name or fresh_name(recipe)
+    out = storage.absolute(placed("--out", args.out) or storage.join("evaluations", name))
     runs = {"after": train(recipe, root=root, open_task=EditTask, name=name)}
     if args.control:
-        control = replace(recipe, name=f"{recipe.name}-control", edits=replace(recipe.edits, gamma_t=0.0))
-        runs["control"] = train(control, root=root, open_task=EditTask, name=f"{name}-control")
+        runs["control"] = train(control_of(recipe), root=root, open_task=EditTask, name=f"{name}-control")
 
-    compute = recipe.compute
-    job = PredictJob(
-        checkpoint=base,
-        split=recipe.data.test_split,
-        fold=recipe.data.fold,
-        protocol=protocol_of(recipe.clip),
-        batch=args.batch,
-        actors=compute.workers,
-        gpu=compute.gpu,
-        cpus_per_actor=compute.cpus_per_worker,
-        data_cpus=compute.data_cpus or 1.0,
-        threads=compute.threads,
-        precision=recipe.train.precision,
-    )
-    out = storage.absolute(placed("--out", args.out) or storage.join("evaluations", name))
+    found = {n: run.best_checkpoint if args.which == "best" else run.last_checkpoint for n, run in runs.items()}
+    job = job_for(recipe, base, args.batch)
     ray_session.connect(sum(claim.count * claim.cpus for claim in job.claims()))
-    found = {n: t.best_checkpoint if args.which == "best" else t.last_checkpoint for n, t in runs.items()}
     dataset = PreparedDataset.open(recipe.data.root)
     result = report({"before": base, **found}, EditTask(recipe).edits, dataset, job, out, active)
     print(f"{result.text}\n  results  {here(out)}", flush=True)
-    for trained in runs.values():
-        print(f"  run      {trained.name}, MLflow {trained.mlflow_run_id or 'not recorded'} at {trained.tracking_uri}")
-        if trained.mlflow_run_id:
-            uri, run_id, metrics = trained.tracking_uri, trained.mlflow_run_id, result.metrics
-            attach(uri, run_id, folder=out, artifact_path="finetune", metrics=metrics, step=trained.steps)
+    for run in runs.values():
+        uri, run_id = run.tracking_uri, run.mlflow_run_id
+        print(f"  run      {run.name}, MLflow {run_id or 'not recorded'} at {uri}", flush=True)
+        if run_id:
+            attach(uri, run_id, folder=out, artifact_path="finetune", metrics=result.metrics, step=run.steps)
     return 0
 
 

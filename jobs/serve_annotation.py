@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Serve the annotation page: people correct when the videos of a campaign show what they show.
 
-    python jobs/serve_annotation.py --campaign campaigns/first --invite "Ada" --role admin
+    python jobs/serve_annotation.py --campaign campaigns/first --run NAME --invite "Ada" --role admin
     python jobs/serve_annotation.py --database postgresql://star@db/star --host 0.0.0.0 --behind-proxy
-    python jobs/serve_annotation.py --invite "Grace" --no-serve
 
 Prints the address and, for every --invite, a personal link. Invite the first admin here; admins invite the others from
 the page. Answers lie in --database (SQLite in WAL mode, or PostgreSQL), sealed batches in --batches. One process serves
@@ -28,6 +27,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--campaign", nargs="+", default=[], metavar="URI", help="campaign folders to take in")
     parser.add_argument("--database", default="annotations.db", metavar="PATH|URL", help="(annotations.db)")
     parser.add_argument("--batches", default="batches", metavar="URI", help="folder of sealed batches (batches)")
+    parser.add_argument("--run", default="", metavar="NAME|ID|URI", help="trained network that answers what-ifs (none)")
+    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
     parser.add_argument("--invite", nargs="+", default=[], metavar="NAME", help="people to invite")
     parser.add_argument("--role", choices=("annotator", "reviewer", "admin"), default="annotator", help="their role")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
@@ -75,10 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"invitation for {name} ({args.role}): {address}{invitation.path}", flush=True)
         if args.no_serve:
             return 0
+        whatif = None
+        if args.run:  # a service without a network needs no torch
+            from pipeline.finetune.whatif import open_desk
+
+            whatif = open_desk(args.run, args.storage, pictures)
         service = Service(
             database,
             pictures,
             placed("--batches", args.batches),
+            whatif=whatif,
             session_s=args.session_hours * 3600,
             secure=bool(args.tls_cert) or args.behind_proxy,
         )

@@ -65,3 +65,9 @@ def derive(base: Recipe, checkpoint: str, batches: Sequence[str], *, gamma_t: fl
     kept |= {"name": f"{base.name}-{'edits' if gamma_t else 'control'}", "init": InitConfig()}
     kept |= {"optim": replace(base.optim, lr=LR), "expected": type(base.expected)()}
     return FinetuneRecipe(**kept, edits=EditConfig(base=checkpoint, batches=tuple(batches), gamma_t=gamma_t))
+
+
+def control_of(recipe: FinetuneRecipe) -> FinetuneRecipe:
+    """Return the same training without what people said: what it changes, more training alone explains."""
+    name = f"{recipe.name.removesuffix('-edits')}-control"
+    return replace(recipe, name=name, edits=replace(recipe.edits, gamma_t=0.0, gamma_s=0.0))

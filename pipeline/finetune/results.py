@@ -12,10 +12,12 @@ from pipeline.data.records import PreparedVideo
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import load
 from pipeline.eval.predict import PredictJob
+from pipeline.eval.protocol import protocol_of
 from pipeline.eval.truth import BoolArray
 from pipeline.explain.page import png
 from pipeline.finetune.edits import Edits
 from pipeline.finetune.measure import Measured, measure
+from pipeline.finetune.recipe import FinetuneRecipe
 from pipeline.finetune.strip import draw, look
 from pipeline.finetune.table import numbers, table
 
@@ -29,6 +31,24 @@ class Result:
     text: str
     metrics: dict[str, float]
     """Top-1 in percent by network and group, under the names that MLflow shows."""
+
+
+def job_for(recipe: FinetuneRecipe, checkpoint: str, batch: int) -> PredictJob:
+    """Return how the networks of a fine-tuning are asked: one centred clip a video, on the machines of the training."""
+    compute = recipe.compute
+    return PredictJob(
+        checkpoint=checkpoint,
+        split=recipe.data.test_split,
+        fold=recipe.data.fold,
+        protocol=protocol_of(recipe.clip),
+        batch=batch,
+        actors=compute.workers,
+        gpu=compute.gpu,
+        cpus_per_actor=compute.cpus_per_worker,
+        data_cpus=compute.data_cpus or 1.0,
+        threads=compute.threads,
+        precision=recipe.train.precision,
+    )
 
 
 def report(

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from models import StAbn
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
+from pipeline.data.feed.flip import flip_map
 from pipeline.data.feed.plan import Plan
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.finetune.edits import Edits, check_edits, read_edits, targets
 from pipeline.finetune.recipe import FinetuneRecipe
+from pipeline.finetune.spatial import place_of, spatial_targets
 from pipeline.train import checkpoint
 from pipeline.train.clip_task import ClipTask, answer
 from pipeline.train.losses import loss_sums
@@ -54,7 +56,10 @@ class EditTask(ClipTask):
         split = f"split {recipe.data.train_split}, fold {recipe.data.fold}, of {dataset.name} at {dataset.root}"
         videos = dataset.videos(recipe.data.train_split, recipe.data.fold)
         check_edits(self._edits, videos, split)
+        self._passport = dataset.passport
         self._ids = sorted(video.id for video in videos)
+        self._rows = {row.id: row for row in dataset.rows if row.id in self._edits.train}
+        self._flips = flip_map(dataset.classes, recipe.data.flip_pairs)
 
     @property
     def edits(self) -> Edits:
@@ -86,6 +91,10 @@ class EditTask(ClipTask):
         module.load_state_dict(base.model)
         if log:
             print(f"first weights from {self._said.base}, step {base.step}; {self._edits.sentence()}", flush=True)
+            if others := set(self._edits.passports) - {self._passport}:
+                print(
+                    f"note: people saw data of passport {', '.join(sorted(others))}, not {self._passport}", flush=True
+                )
 
     def train_mode(self, module: nn.Module) -> None:
         """Train mode but for the extractor, whose batch norm would follow the batches otherwise."""
@@ -99,7 +108,9 @@ class EditTask(ClipTask):
         return [*module.attention.parameters(), *module.merge.parameters(), *module.perception.parameters()]
 
     def losses(self, network: nn.Module, batch: Batch, settings: StepSettings) -> Mapping[str, Tensor]:
-        """Return L_att + L_per + L_temp as "total", and each of them as "attention", "perception", "temporal".
+        """Return L_att + L_per + L_temp as "total", and the three as "attention", "perception" and "temporal".
+
+        With `edits.gamma_s` a "spatial" term is added.
 
         All are contributions to the means over the clips of the step, those without an edit included, unless
         `edits.mean_over` says otherwise of the temporal term.
@@ -118,10 +129,28 @@ class EditTask(ClipTask):
             "attention": sums.attention / batch.samples_in_step,
             "temporal": temporal / self._clips_of_mean(batch),
         }
+        if self._said.gamma_s:
+            assert output.spatial_B1THW is not None, "the recipe allows no baseline"
+            losses["spatial"] = self._spatial(output.spatial_B1THW[:, 0], batch) / self._clips_of_mean(batch)
         return {TOTAL: torch.stack(list(losses.values())).sum(), **losses}
 
+    def _spatial(self, spatial_BTHW: Tensor, batch: Batch) -> Tensor:
+        """Return the weighted sum over clips of the mean squared error over frames with a map, and over their cells."""
+        recipe, seed, epoch = self.recipe, self.recipe.train.seed, batch.epoch
+        places = {
+            video: place_of(row, recipe.clip, recipe.augment, self._flips, seed=seed, epoch=epoch)
+            for video in batch.ids
+            if (row := self._rows.get(video)) is not None
+        }
+        where = batch.idx_BT.numpy(), batch.valid_BT.numpy()
+        size = spatial_BTHW.shape[2], spatial_BTHW.shape[3]
+        target_BTHW, mask_BT = spatial_targets(self._edits.train, places, batch.ids, *where, size)
+        device = spatial_BTHW.device
+        square_BT = (spatial_BTHW.float() - target_BTHW.to(device)).pow(2).mean(dim=(2, 3))
+        return self._said.gamma_s * masked_mean_sum(square_BT, mask_BT.to(device))
+
     def _clips_of_mean(self, batch: Batch) -> int:
-        """Return how many clips of the step, over all workers, the temporal term is a mean over."""
+        """Return how many clips of the step, over all workers, the terms of the edits are means over."""
         if self._said.mean_over == "samples":
             return batch.samples_in_step
         return max(1, int(self._annotated[self._plan.step(batch.step).samples].sum()))
@@ -146,5 +175,10 @@ def masked_mse_sum(output_BT: Tensor, target_BT: Tensor, mask_BT: Tensor) -> Ten
         target_BT: what it should be.
         mask_BT: bool, where that is known.
     """
-    square_BT = torch.where(mask_BT, output_BT.float() - target_BT, 0.0) ** 2
-    return (square_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)).sum()
+    return masked_mean_sum((output_BT.float() - target_BT) ** 2, mask_BT)
+
+
+def masked_mean_sum(values_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the sum over clips of each clip's mean over its masked frames, 0 for a clip without one."""
+    kept_BT = torch.where(mask_BT, values_BT, 0.0)
+    return (kept_BT.sum(dim=1) / mask_BT.sum(dim=1).clamp(min=1)).sum()

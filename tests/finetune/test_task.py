@@ -12,6 +12,7 @@ from models import build_model
 from models.config import ModelConfig
 from pipeline.core.config import from_dict, override, to_dict
 from pipeline.core.errors import UserError
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import recipe_of
 from pipeline.finetune.recipe import FinetuneRecipe, derive
 from pipeline.finetune.task import EditTask, masked_mse_sum
@@ -226,3 +227,14 @@ def test_what_cannot_be_fine_tuned_is_refused(recipe_from, sealed, row, tiny_che
     base = replace(base, model=replace(base.model, arch="baseline"))
     with pytest.raises(UserError, match="temporal attention"):
         derive(base, tiny_checkpoint, [batch])
+
+
+def test_edits_of_data_with_another_passport_are_said(recipe_from, sealed, row, tiny_root, capsys):
+    own = PreparedDataset.open(tiny_root).passport
+    edited = row("train-0", 12, 0)
+    for passport, said in ((own, False), ("p0", True)):
+        task = EditTask(recipe_from(sealed(replace(edited, decision=passport[:8]), passport=passport)))
+        task.first_weights(task.build(), log=True)
+        printed = capsys.readouterr().out
+        assert "1 edited videos to train on" in printed
+        assert (f"people saw data of passport p0, not {own}" in printed) == said

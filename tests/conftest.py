@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from hypothesis import settings
+
 from models import ModelConfig, build_model
 from pipeline.core.config import to_dict
 from pipeline.data.config import ClipConfig, DataConfig
@@ -18,6 +20,9 @@ from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train import checkpoint
 from pipeline.train.recipe import Recipe, TrainConfig
+
+settings.register_profile("star", deadline=None)
+settings.load_profile("star")  # nothing is timed: machines are shared
 
 TINY_CLASSES = ("Lifting something up", "Moving something down", "Turning something")
 TINY_LENGTHS = {"train": (12, 9), "validation": (14, 5, 20, 8, 11, 17, 9), "test": (10,)}

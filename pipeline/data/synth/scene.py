@@ -257,15 +257,15 @@ def _dress(
     """Give the main object, the last, its class's looks; return what happens, drawn after all else, and a backdrop."""
     shapes[-1], colours[-1] = SHAPES[label], list(COLOURS)[label]
     action = ACTIONS[int(rng.integers(len(ACTIONS)))]
-    return action, _clear_of(COLOURS[colours[-1]], backdrop, config.contrast)
+    return action, _grey(COLOURS[colours[-1]], backdrop, config.contrast)
 
 
-def _clear_of(colour: tuple[int, int, int], backdrop: tuple[int, int, int], contrast: float) -> tuple[int, int, int]:
-    """Return the backdrop's mean colour, mirrored at mid-grey where it would hide an object of that colour."""
-    if math.dist(colour, backdrop) >= contrast:
-        return backdrop
-    red, green, blue = (260 - value for value in backdrop)  # the range it is drawn from, 60 to 200, turned round
-    return red, green, blue
+def _grey(colour: tuple[int, int, int], backdrop: tuple[int, int, int], contrast: float) -> tuple[int, int, int]:
+    """Return the backdrop without its colour, which then belongs to objects alone; dark for light where it hides one."""
+    level = round(sum(backdrop) / 3)
+    if math.dist(colour, (level,) * 3) < contrast:
+        level = 260 - level  # the range it is drawn from, 60 to 200, turned round
+    return level, level, level
 
 
 def _draw_sway(rng: np.random.Generator, distractors: int, frames: int, amplitude: float) -> Floats:

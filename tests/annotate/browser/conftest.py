@@ -133,14 +133,18 @@ class Believer:
         return np.array([0.9 - true, true, 0.1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def believer():
     return Believer()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """Debian's Chromium; no browser is ever downloaded."""
+    """Debian's Chromium; no browser is ever downloaded.
+
+    A file at a time: while Playwright runs it keeps an event loop in the main thread, in which no other test could
+    start its own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
     binary = shutil.which("chromium")
     if binary is None:

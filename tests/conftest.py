@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 import torch
-
 from hypothesis import settings
 
 from models import ModelConfig, build_model

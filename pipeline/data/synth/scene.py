@@ -261,7 +261,7 @@ def _dress(
 
 
 def _grey(colour: tuple[int, int, int], backdrop: tuple[int, int, int], contrast: float) -> tuple[int, int, int]:
-    """Return the backdrop without its colour, which then belongs to objects alone; dark for light where it hides one."""
+    """Return the backdrop without its colour, which then is the objects' alone; dark for light where it hides one."""
     level = round(sum(backdrop) / 3)
     if math.dist(colour, (level,) * 3) < contrast:
         level = 260 - level  # the range it is drawn from, 60 to 200, turned round

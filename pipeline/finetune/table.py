@@ -4,13 +4,13 @@ Every share is a quotient of integers over videos, as in S0 table 2: 148 of 722 
 14,376 of the other 24,055 are 59.76 %, and both together 58.62 %. A mean over classes would be another number.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from pipeline.eval.compare import Paired
 from pipeline.eval.load import INVERSIONS, Inversion
 from pipeline.eval.metrics import Counts, wilson
 from pipeline.eval.report import INVERSION_NAMES
@@ -28,21 +28,6 @@ class Share:
     def percent(self) -> str:
         """Return the share in percent, with the integers."""
         return f"{100 * self.hits / self.videos:.2f} ({self.hits}/{self.videos})" if self.videos else "no video"
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Two networks on the same videos (McNemar, Psychometrika 12, 1947)."""
-
-    gained: int
-    """Videos that only the second got right."""
-    lost: int
-    """Videos that only the first got right."""
-
-    def p_value(self) -> float:
-        """Two-sided exact test: how often a fair coin divides the differing videos at least as unevenly."""
-        differing, fewer = self.gained + self.lost, min(self.gained, self.lost)
-        return min(1.0, 2 * sum(math.comb(differing, i) for i in range(fewer + 1)) / (1 << differing))
 
 
 @dataclass(frozen=True)
@@ -85,7 +70,7 @@ def compared(first: Answers, second: Answers, edited: Sequence[int]) -> dict[str
     for group in GROUPS:
         among = [v for v, (k, _) in first.hits.items() if group == "all" or (k in edited) == (group == "edited")]
         pairs = [(first.hits[video][1], second.hits[video][1]) for video in among]
-        found[group] = Paired(sum(b > a for a, b in pairs), sum(a > b for a, b in pairs))
+        found[group] = Paired(len(pairs), sum(b > a for a, b in pairs), sum(a > b for a, b in pairs))
     return found
 
 

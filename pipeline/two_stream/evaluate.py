@@ -13,10 +13,10 @@ from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.records import HIDDEN_LABEL
 from pipeline.data.store.catalog import READABLE, compare_passports
+from pipeline.eval.compare import Paired, paired
 from pipeline.eval.evaluate import GROUP
 from pipeline.eval.metrics import Counts, count, empty_counts
 from pipeline.two_stream.answer import Variant
-from pipeline.two_stream.compare import Paired, paired
 from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.predict import columns_of, row_schema
 from pipeline.two_stream.system import System

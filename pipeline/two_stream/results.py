@@ -10,11 +10,11 @@ from typing import Any
 
 from pipeline.core import storage
 from pipeline.eval import report
+from pipeline.eval.compare import Paired, mean_of_folds
 from pipeline.eval.metrics import Counts, Interval
 from pipeline.explain.confusion import draw_confusion
 from pipeline.explain.page import png
 from pipeline.two_stream.answer import Variant
-from pipeline.two_stream.compare import Paired, mean_of_folds
 from pipeline.two_stream.evaluate import PARTS, Tested
 from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.predict import TestRun, column

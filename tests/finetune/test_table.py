@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.eval.load import INVERSIONS
 from pipeline.eval.metrics import Counts, count
-from pipeline.finetune.table import Answers, Paired, Share, compared, numbers, shares, table
+from pipeline.finetune.table import Answers, Share, compared, numbers, shares, table
 
 
 def paper(edited_hits, other_hits):
@@ -60,12 +60,6 @@ def test_gains_and_losses_explain_the_difference_of_shares(three):
         compared(three["before"], Answers({}, {}), [1])
     with pytest.raises(ValueError, match="Received"):
         shares(three["before"].counts["none"], [5])
-
-
-@pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (3, 3, 1.0), (6, 1, 16 / 128)])
-def test_the_paired_test_is_exact(gained, lost, p):
-    assert Paired(gained, lost).p_value() == Paired(lost, gained).p_value() == pytest.approx(p)
-    assert 0 <= Paired(1500, 700).p_value() < 1e-9
 
 
 def test_the_text_and_the_numbers_say_the_same(three):

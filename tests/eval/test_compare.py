@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from pipeline.eval.compare import Paired, mean_of_folds, paired
 from pipeline.eval.metrics import wilson
-from pipeline.two_stream.compare import Paired, mean_of_folds, paired
 
 
 def test_who_gained_and_who_lost():
@@ -24,6 +24,11 @@ def test_the_p_value_is_that_of_a_fair_coin(gained, lost):
     found = Paired(2000, gained, lost).p_value()
     expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (3, 3, 1.0), (6, 1, 16 / 128)])
+def test_the_p_value_by_hand_and_either_way_round(gained, lost, p):
+    assert Paired(20, gained, lost).p_value() == Paired(20, lost, gained).p_value() == pytest.approx(p)
 
 
 def test_the_p_value_counts_outcomes():

@@ -20,6 +20,7 @@ from pipeline.two_stream.tasks import StreamTask
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.slow,  # eight stages, each a start of Ray Train
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its subprocesses to the interpreter's end

@@ -1,6 +1,7 @@
 """What several areas need: small real videos, prepared; a checkpoint of a small network; a small Ray cluster."""
 
 import csv
+import os
 import shutil
 import tempfile
 
@@ -19,6 +20,9 @@ from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.train import checkpoint
 from pipeline.train.recipe import Recipe, TrainConfig
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the threads of several processes would wait for each other by spinning
 
 settings.register_profile("star", deadline=None)
 settings.load_profile("star")  # nothing is timed: machines are shared

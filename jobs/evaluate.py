@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network.check_inversion(invert)
     results = Results(network=network, dataset=dataset, job=job, differences=differences)
     out = storage.absolute(args.out or storage.join("evaluations", results.name))
-    ray_session.connect(sum(claim.count * claim.cpus for claim in job.claims()))
+    ray_session.connect(job.cpus())
     rows = predict(dataset, job)
     predictions = storage.join(out, "predictions.parquet")
     evaluation = evaluate(rows, len(dataset.classes), job.inversions, predictions, results.about())

@@ -2,11 +2,12 @@
 """Fine-tune a trained ST-ABN on what people said of its clips, and say what it changed.
 
     python jobs/finetune_edits.py --run stabn_r50_ssv2-20260101-120000 --batches batches/3f2a... --control
-    python jobs/finetune_edits.py --run NAME --batches s3://BUCKET/batches/A s3://BUCKET/batches/B --control
+    python jobs/finetune_edits.py --run models:/star@champion --batches s3://BUCKET/batches/A s3://BUCKET/batches/B
 
 Trains from the run's best checkpoint, on the whole training split, with the base's own recipe at a rate of 1e-4;
 overrides change its fields. --control trains once more without the temporal term and reports it beside. The same --name
 goes on with runs that were killed. Leaves table.txt, metrics.json, predictions and before-and-after strips in --out.
+--register NAME makes the result a version of that model; jobs know it as models:/NAME/VERSION.
 """
 
 import argparse
@@ -20,7 +21,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
-    parser.add_argument("--run", required=True, metavar="NAME|ID|URI", help="base: run, MLflow id, checkpoint's folder")
+    parser.add_argument(
+        "--run", required=True, metavar="NAME|ID|URI", help="base: run, MLflow id, folder, models:/NAME@ALIAS"
+    )
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of every run (best)")
     parser.add_argument("--batches", required=True, nargs="+", metavar="URI", help="folders of sealed batches")
     parser.add_argument("--storage", default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
@@ -28,6 +31,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default="", help="of the new run; an existing one is resumed")
     parser.add_argument("--gamma", type=float, default=10.0, help="weight of the temporal term (10)")
     parser.add_argument("--control", action="store_true", help="train the gamma = 0 control too")
+    parser.add_argument("--register", default="", metavar="NAME", help="model that the result becomes a version of")
     parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
     parser.add_argument("--out", default="", metavar="URI", help="folder of the results (evaluations/NAME)")
     parser.add_argument("--describe", action="store_true", help="print the recipe, train nothing")
@@ -59,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     batches = [placed("--batches", uri) for uri in args.batches]
     recipe = derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=args.gamma)
     data = [f"data.root={placed('--data', args.data)}"] if args.data else []
-    recipe = override(recipe, [*data, *args.overrides])
+    named = [f"tracking.registered_model={args.register}"] if args.register else []
+    recipe = override(recipe, [*data, *named, *args.overrides])
     if args.describe:
         print(described(recipe, ""))
         return 0
@@ -72,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     found = {n: run.best_checkpoint if args.which == "best" else run.last_checkpoint for n, run in runs.items()}
     job = job_for(recipe, base, args.batch)
-    ray_session.connect(sum(claim.count * claim.cpus for claim in job.claims()))
+    ray_session.connect(job.cpus())
     dataset = PreparedDataset.open(recipe.data.root)
     result = report({"before": base, **found}, EditTask(recipe).edits, dataset, job, out, active)
     print(f"{result.text}\n  results  {here(out)}", flush=True)
@@ -81,6 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  run      {run.name}, MLflow {run_id or 'not recorded'} at {uri}", flush=True)
         if run_id:
             attach(uri, run_id, folder=out, artifact_path="finetune", metrics=result.metrics, step=run.steps)
+    if (model := recipe.tracking.registered_model) and runs["after"].mlflow_run_id:
+        from pipeline.registry.registered import register_model
+
+        run = runs["after"]
+        version = register_model(run.mlflow_run_id, found["after"], model, tracking_uri=run.tracking_uri)
+        print(f"  registered  models:/{model}/{version}", flush=True)
     return 0
 
 

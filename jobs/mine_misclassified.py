@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = CampaignSettings(double_share=args.double_share, heldout_share=args.heldout_share, gold_share=0.0)
     name = storage.absolute(args.run).rstrip("/").rsplit("/", 1)[-1]
     blank = new_campaign(args.name or name, f"{name}, step {network.step}", dataset, args.guide, settings)
-    ray_session.connect(sum(claim.count * claim.cpus for claim in job.claims()))
+    ray_session.connect(job.cpus())
     mined = mine(network, dataset, job, Rule(below=args.below, on=args.on, most=args.most), blank, truth)
     storage.write_json(storage.join(out, "mining.json"), {**mined.facts, "checkpoint": checkpoint})
     write_campaign(out, mined.campaign)

@@ -10,8 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import ray
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.clips import load_views
@@ -21,9 +19,8 @@ from pipeline.data.store.prepared import PreparedDataset
 from pipeline.data.store.shards import read_video
 from pipeline.eval.load import Answer, Inversion, load
 from pipeline.eval.metrics import softmax
+from pipeline.eval.pool import Machines, through
 from pipeline.eval.protocol import Protocol
-from pipeline.train.device import Precision
-from pipeline.train.preflight import Claim, enforce
 
 FLOATS = pa.list_(pa.float32())
 VIEW_SCHEMA = pa.schema(
@@ -62,7 +59,7 @@ view. `spatial` is T x H x W flattened, `spatial_shape` says which. Columns of a
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictJob:
+class PredictJob(Machines):
     """What to predict, and with which machines."""
 
     checkpoint: str
@@ -75,23 +72,6 @@ class PredictJob:
     """Attention kept in the rows; a spatial map of 32 x 14 x 14 takes 25 KB a video."""
     batch: int = 8
     """Clips of one forward pass."""
-    actors: int = 1
-    gpu: bool = False
-    """One GPU for each actor."""
-    cpus_per_actor: float = 1.0
-    data_cpus: float = 1.0
-    """Logical CPUs for the decoding tasks in all."""
-    threads: int = 1
-    """torch threads of an actor."""
-    precision: Precision | None = None
-
-    def claims(self) -> list[Claim]:
-        """What the job holds at the same time; the preflight refuses what would wait for ever."""
-        tasks = max(1, int(self.data_cpus))
-        return [
-            Claim(what="predictors", count=self.actors, cpus=self.cpus_per_actor, gpus=float(self.gpu)),
-            Claim(what="decoding tasks", count=tasks, cpus=self.data_cpus / tasks),
-        ]
 
 
 def predict(dataset: PreparedDataset, job: PredictJob) -> Iterator[dict[str, Any]]:
@@ -115,7 +95,7 @@ def predict(dataset: PreparedDataset, job: PredictJob) -> Iterator[dict[str, Any
         fix = "name another split with --split"
         got = f"{job.split}, fold {job.fold}"
         raise UserError(problem("The split has no readable video", got=got, allowed="a split with videos", fix=fix))
-    _check_room(job)
+    job.check_room()
     return _rows(dataset.root, videos, job)
 
 
@@ -128,37 +108,17 @@ def _rows(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterat
 
 
 def _view_tables(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterator[pa.Table]:
-    """Run the job; yields tables of VIEW_SCHEMA in listed order.
-
-    Stages that ask for the same resources are fused by Ray: without GPUs an actor may then decode its own clips. A
-    stage with a GPU never is.
-    """
+    """Run the job; yields tables of VIEW_SCHEMA in listed order."""
     together = max(1, job.batch // len(job.protocol.views))
-    blocks = [
-        pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]})
-        for part in (videos[i : i + together] for i in range(0, len(videos), together))
-    ]
-    predictors, tasks = job.claims()
-    dataset = ray.data.from_arrow(blocks)
-    dataset.context.execution_options.preserve_order = True
-    decoded = dataset.map_batches(
+    parts = [videos[i : i + together] for i in range(0, len(videos), together)]
+    return through(
+        [pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]}) for part in parts],
+        job,
         _load_block,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_kwargs={"root": root, "protocol": job.protocol},
-        num_cpus=tasks.cpus,
-        compute=TaskPoolStrategy(size=tasks.count),
-    )
-    predicted = decoded.map_batches(
         _Predictor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_args=(job,),
-        compute=ActorPoolStrategy(size=predictors.count),
-        num_cpus=predictors.cpus,
-        num_gpus=predictors.gpus,
+        loaded_with={"root": root, "protocol": job.protocol},
+        made_with=(job,),
     )
-    yield from predicted.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _load_block(block: pa.Table, root: str, protocol: Protocol) -> pa.Table:
@@ -260,13 +220,3 @@ class _Merger:
                 f"predictions do not reconcile: {len(self._done)} of {len(self._videos)} videos were predicted; "
                 f"missing: {', '.join(missing[:5])}"
             )
-
-
-def _check_room(job: PredictJob) -> None:
-    """Refuse what the cluster can never hold at once: Ray Data would wait for it without a word."""
-    try:
-        enforce(job.claims())
-    except UserError as error:
-        raise UserError(
-            f"{error} In an evaluation these are --actors, --cpus-per-actor, --data-cpus, --gpu."
-        ) from error

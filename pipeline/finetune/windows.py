@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import ray
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ClipConfig
@@ -24,8 +22,8 @@ from pipeline.data.feed.sampling import Indices, view_indices
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.shards import decode_frames, read_video
 from pipeline.eval.load import load
+from pipeline.eval.pool import through
 from pipeline.eval.predict import PredictJob
-from pipeline.train.preflight import enforce
 
 SEEN_SCHEMA = pa.schema(
     {"id": pa.string(), "temporal": pa.list_(pa.float32()), "idx": pa.list_(pa.int32()), "valid": pa.list_(pa.bool_())}
@@ -111,7 +109,7 @@ def attend(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Itera
     clip = job.protocol.clip
     for video in videos[:1]:
         whole_windows(video.frames, clip)
-    enforce(job.claims())
+    job.check_room()
     left = list(reversed(videos))
     for video_id, rows in groupby(_seen(root, videos, job), key=lambda row: str(row["id"])):
         if not left or left[-1].id != video_id:
@@ -136,27 +134,10 @@ def _seen(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterat
         pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]})
         for part in (videos[i : i + together] for i in range(0, len(videos), together))
     ]
-    actors, tasks = job.claims()
-    dataset = ray.data.from_arrow(blocks)
-    dataset.context.execution_options.preserve_order = True
-    decoded = dataset.map_batches(
-        _load_block,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_kwargs={"root": root, "clip": job.protocol.clip},
-        num_cpus=tasks.cpus,
-        compute=TaskPoolStrategy(size=tasks.count),
+    answered = through(
+        blocks, job, _load_block, _Watcher, loaded_with={"root": root, "clip": job.protocol.clip}, made_with=(job,)
     )
-    seen = decoded.map_batches(
-        _Watcher,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_args=(job,),
-        compute=ActorPoolStrategy(size=actors.count),
-        num_cpus=actors.cpus,
-        num_gpus=actors.gpus,
-    )
-    for table in seen.iter_batches(batch_size=None, batch_format="pyarrow"):
+    for table in answered:
         yield from table.to_pylist()
 
 

@@ -11,15 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 import torch
-from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
 from models.two_stream import FUSION, fuse
-from pipeline.core.errors import UserError
 from pipeline.data.records import PreparedVideo
-from pipeline.train.device import Precision
-from pipeline.train.preflight import Claim, enforce
+from pipeline.eval.pool import Machines, through
 from pipeline.two_stream.answer import Answerer, Variant
 from pipeline.two_stream.look import Entry, Eye, load, seen_in
 from pipeline.two_stream.pairs import PairedData
@@ -32,8 +28,8 @@ _FLOATS = pa.list_(pa.float32())
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestRun:
-    """What to predict, and with which machines."""
+class TestRun(Machines):
+    """What to predict, and with which machines; with 0 actors this process does everything, without Ray."""
 
     __test__ = False  # for pytest, which takes it for a test
 
@@ -49,31 +45,11 @@ class TestRun:
     """Weights of the spatial and the temporal stream; not to be tuned on test videos."""
     batch: int = 16
     """Crops of one forward pass."""
-    actors: int = 1
-    """Processes that hold the networks; 0: none, this process does everything, without Ray."""
-    gpu: bool = False
-    """One GPU for each actor."""
-    cpus_per_actor: float = 1.0
-    data_cpus: float = 1.0
-    """Logical CPUs for the decoding tasks in all."""
-    threads: int = 1
-    """torch threads of an actor."""
-    precision: Precision | None = None
 
     @property
     def places_at_once(self) -> int:
         """Places of one forward pass."""
         return max(1, self.batch // self.viewing.crops)
-
-    def claims(self) -> list[Claim]:
-        """What the job holds at the same time; the preflight refuses what would wait for ever."""
-        if not self.actors:
-            return []
-        tasks = max(1, int(self.data_cpus))
-        return [
-            Claim(what="predictors", count=self.actors, cpus=self.cpus_per_actor, gpus=float(self.gpu)),
-            Claim(what="decoding tasks", count=tasks, cpus=self.data_cpus / tasks),
-        ]
 
 
 def eye_of(data: PairedData, system: System, viewing: Viewing) -> Eye:
@@ -101,7 +77,7 @@ def predict(data: PairedData, system: System, job: TestRun) -> Iterator[dict[str
     frames, flows = (data.videos(stream, job.split, job.fold) for stream in STREAMS)
     eye = eye_of(data, system, job.viewing)
     if job.actors:
-        _check_room(job)
+        job.check_room()
     return _rows(frames, flows, eye, job)
 
 
@@ -130,27 +106,14 @@ def _answers(entries: Sequence[Entry], eye: Eye, job: TestRun) -> Iterator[pa.Ta
         answer = _Actor(job)
         yield from (answer(table) for part in parts for table in load(part, eye, job.places_at_once))
         return
-    predictors, tasks = job.claims()
-    dataset = ray.data.from_arrow([pa.Table.from_pylist([asdict(entry) for entry in part]) for part in parts])
-    dataset.context.execution_options.preserve_order = True
-    looked = dataset.map_batches(
+    yield from through(
+        [pa.Table.from_pylist([asdict(entry) for entry in part]) for part in parts],
+        job,
         _load_block,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_kwargs={"eye": eye, "at_once": job.places_at_once},
-        num_cpus=tasks.cpus,
-        compute=TaskPoolStrategy(size=tasks.count),
-    )
-    answered = looked.map_batches(
         _Actor,
-        batch_size=None,
-        batch_format="pyarrow",
-        fn_constructor_args=(job,),
-        compute=ActorPoolStrategy(size=predictors.count),
-        num_cpus=predictors.cpus,
-        num_gpus=predictors.gpus,
+        loaded_with={"eye": eye, "at_once": job.places_at_once},
+        made_with=(job,),
     )
-    yield from answered.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _load_block(block: pa.Table, eye: Eye, at_once: int) -> Iterator[pa.Table]:
@@ -253,11 +216,3 @@ class Merger:
                 f"predictions do not reconcile: {len(self._done)} of {len(self._places)} videos were predicted; "
                 f"missing: {', '.join(missing[:5])}"
             )
-
-
-def _check_room(job: TestRun) -> None:
-    """Refuse what the cluster can never hold at once: Ray Data would wait for it without a word."""
-    try:
-        enforce(job.claims())
-    except UserError as error:
-        raise UserError(f"{error} In a test these are --actors, --cpus-per-actor, --data-cpus, --gpu.") from error

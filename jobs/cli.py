@@ -1,4 +1,9 @@
-"""What the jobs share: errors for people, and recipes by name."""
+"""What the jobs share: errors for people, and recipes by name.
+
+Light to import: a job that finds nothing to do, or needs no network, has not waited for torch.
+"""
+
+from __future__ import annotations
 
 import difflib
 import importlib
@@ -7,13 +12,15 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
 from jobs import recipes
 from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
-from pipeline.train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.train.recipe import Recipe
 
 R = TypeVar("R")
 WRONG_REQUEST = 2
@@ -55,8 +62,11 @@ def allowed_of(text: str, listed: int) -> int:
 def all_recipes() -> dict[str, Callable[[], Recipe]]: ...
 @overload
 def all_recipes(kind: type[R]) -> dict[str, Callable[[], R]]: ...
-def all_recipes(kind: type[Any] = Recipe) -> dict[str, Callable[[], Any]]:
+def all_recipes(kind: type[Any] | None = None) -> dict[str, Callable[[], Any]]:
     """Return every recipe of a kind by name: the public functions of the modules in jobs/recipes that return one."""
+    from pipeline.train.recipe import Recipe
+
+    wanted = kind or Recipe
     found: dict[str, Callable[[], Any]] = {}
     for module_info in pkgutil.iter_modules(recipes.__path__):
         module = importlib.import_module(f"{recipes.__name__}.{module_info.name}")
@@ -65,7 +75,7 @@ def all_recipes(kind: type[Any] = Recipe) -> dict[str, Callable[[], Any]]:
             for name, function in inspect.getmembers(module, inspect.isfunction)
             if function.__module__ == module.__name__
             and not name.startswith("_")
-            and get_type_hints(function)["return"] is kind
+            and get_type_hints(function)["return"] is wanted
         }
     return found
 
@@ -74,17 +84,17 @@ def all_recipes(kind: type[Any] = Recipe) -> dict[str, Callable[[], Any]]:
 def find_recipe(name: str) -> Callable[[], Recipe]: ...
 @overload
 def find_recipe(name: str, kind: type[R]) -> Callable[[], R]: ...
-def find_recipe(name: str, kind: type[Any] = Recipe) -> Callable[[], Any]:
+def find_recipe(name: str, kind: type[Any] | None = None) -> Callable[[], Any]:
     """Return the recipe function of that name.
 
     Args:
         name: the function's.
-        kind: of recipe; each has a job of its own.
+        kind: of recipe, a clip recipe unless said otherwise; each has a job of its own.
 
     Raises:
         UserError: there is none; names the nearest.
     """
-    known = all_recipes(kind)
+    known: dict[str, Callable[[], Any]] = all_recipes(kind) if kind else all_recipes()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         fix = f"did you mean {near[0]}?" if near else "choose one of them"

@@ -84,15 +84,25 @@ def render_page(report: Report) -> str:
         "<section><h2>Frames</h2>",
         *(_window(number, report) for number in range(1, len(report.windows) + 1)),
         "</section>",
-        f"<section><h2>Model and protocol</h2>{_provenance(report.provenance)}</section></main>",
+        f"<section><h2>Model and protocol</h2>{definitions(report.provenance)}</section></main>",
     ]
+    return document(f"{report.title}: what the network attended to", "".join(body))
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """Return a whole page that loads nothing, neither from elsewhere nor from beside it, and runs nothing.
+
+    Args:
+        title: plain text.
+        body: HTML, escaped already.
+        style: CSS after the style that all pages share.
+    """
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{escape(report.title)}: what the network attended to</title><style>{STYLE}</style></head>"
-        f"<body>{''.join(body)}</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body>{body}</body></html>\n"
     )
 
 
@@ -103,8 +113,8 @@ def png(pixels_HWC: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _small(pixels_HWC: npt.NDArray[np.uint8]) -> bytes:
-    """Encode a strip as WebP, a fifth of the PNG's size and close to it; the PNG lies beside the page."""
+def webp(pixels_HWC: npt.NDArray[np.uint8]) -> bytes:
+    """Encode RGB pixels as WebP, a fifth of a strip's PNG and close to it."""
     buffer = io.BytesIO()
     Image.fromarray(pixels_HWC).save(buffer, "webp", quality=88, method=4)
     return buffer.getvalue()
@@ -128,7 +138,8 @@ def _place(share: float, names: tuple[str, str, str]) -> str:
     return names[min(2, int(share * 3))]
 
 
-def _data_uri(content: bytes, form: str) -> str:
+def data_uri(content: bytes, form: str) -> str:
+    """Return an image that is part of the page; `form` is png, webp, gif."""
     return f"data:image/{form};base64,{base64.b64encode(content).decode()}"
 
 
@@ -194,8 +205,8 @@ def _values(windows: Sequence[Explanation]) -> str:
 def _window(number: int, report: Report) -> str:
     window, pictures = report.windows[number - 1], report.pictures[number - 1]
     alt = escape(describe(window))
-    strip = _data_uri(_small(pictures.strip_HWC), "webp")
-    motion = _data_uri(pictures.animation, pictures.form)
+    strip = data_uri(webp(pictures.strip_HWC), "webp")
+    motion = data_uri(pictures.animation, pictures.form)
     return (
         f"<h3>Window {number} of {len(report.windows)}: frames {window.idx_T[0]} to {window.idx_T[-1]}</h3>"
         f'<figure><div class="wide"><img src="{strip}" alt="{alt}"></div>'
@@ -206,5 +217,6 @@ def _window(number: int, report: Report) -> str:
     )
 
 
-def _provenance(values: Mapping[str, str]) -> str:
+def definitions(values: Mapping[str, str]) -> str:
+    """Return names and values as a list; both are plain text."""
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in values.items()) + "</dl>"

@@ -78,9 +78,8 @@ def read_edits(batches: Sequence[str]) -> Edits:
     rows = [row for batch in read for row in batch.rows]
     for row in rows:
         _check_row(row)
-    last = {row.video_id: row for row in sorted(rows, key=lambda row: row.submitted_at)}
-    kept_out = {row.video_id for row in rows if row.split != "train"}
-    edits = {video: _edit(row) for video, row in sorted(last.items())}
+    kept_out = held_out(read)
+    edits = {video: _edit(row) for video, (_, row) in sorted(standing(read).items())}
     train = {video: edit for video, edit in edits.items() if video not in kept_out}
     if not train:
         fix = "seal a batch of a campaign with settings.heldout_share below 1, and name it with --batches"
@@ -88,6 +87,17 @@ def read_edits(batches: Sequence[str]) -> Edits:
         raise UserError(problem("There is no edit to train on", got=got, allowed="one or more", fix=fix))
     heldout = {video: edit for video, edit in edits.items() if video in kept_out}
     return Edits(train, heldout, len(rows), len(rows) - len(edits), _passports(read))
+
+
+def standing(batches: Sequence[Batch]) -> dict[str, tuple[Batch, BatchRow]]:
+    """Return of every video the row that counts, with its batch: the last submitted, whatever the order of batches."""
+    found = [(row.submitted_at, batch.id, batch, row) for batch in batches for row in batch.rows]
+    return {row.video_id: (batch, row) for *_, batch, row in sorted(found, key=lambda one: one[:2])}
+
+
+def held_out(batches: Sequence[Batch]) -> set[str]:
+    """Return the videos that any batch holds out: what people said of them is never trained on."""
+    return {row.video_id for batch in batches for row in batch.rows if row.split != "train"}
 
 
 def check_edits(edits: Edits, videos: Iterable[PreparedVideo], what: str) -> None:

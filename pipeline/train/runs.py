@@ -18,10 +18,10 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.store.catalog import CatalogRow, Passport
 from pipeline.tracking.run import flatten, read_documents
 from pipeline.train.recipe import RunRecipe
+from pipeline.train.trained_on import RECORD as RECORD
 from pipeline.train.trained_on import TrainedOn
 
 R = TypeVar("R", bound=RunRecipe)
-RECORD = "run.json"
 ABSENT = "absent"
 ROOT = Path(__file__).resolve().parents[2]
 """Folder of the checkout, or of the copy that a job was given."""

@@ -13,6 +13,8 @@ from pipeline.data.feed.plan import Plan
 from pipeline.data.store import catalog
 from pipeline.data.store.catalog import CatalogRow, Passport, compare_passports
 
+RECORD = "run.json"
+"""In a run's folder: recipe and passport, written by `runs`; read here by those who do without torch."""
 ROWS = "catalog.parquet"
 """In a run's folder: of every listed video its id and what the passport compares."""
 

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.run:  # a service without a network needs no torch
             from pipeline.finetune.whatif import open_desk
 
-            whatif = open_desk(args.run, args.storage, pictures)
+            whatif = open_desk(args.run, args.storage, database, pictures)
         service = Service(
             database,
             pictures,

@@ -1,10 +1,15 @@
 """A trained network behind the annotation page's what-if: its answer when people's attention replaces its own."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+import sqlalchemy as sa
 import torch
 
+from pipeline.annotate.database import Database
 from pipeline.annotate.frames import Pictures
+from pipeline.annotate.tables import campaigns
 from pipeline.annotate.whatif import WhatIfDesk
 from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ClipConfig
@@ -16,6 +21,8 @@ from pipeline.eval.load import Recogniser, load
 from pipeline.eval.metrics import softmax
 from pipeline.registry.locate import find_checkpoint
 from pipeline.train.device import autocast, to_model_input
+
+SHOWN = 3
 
 
 class EditedNetwork:
@@ -68,15 +75,30 @@ def clip_frames(window: tuple[int, int, int], video_frames: int, clip: ClipConfi
     return np.minimum(start + stride * np.arange(clip.frames), video_frames - 1).astype(np.int32)
 
 
-def open_desk(run: str, storage: str, pictures: Pictures) -> WhatIfDesk:
+def open_desk(run: str, storage: str, database: Database, pictures: Pictures) -> WhatIfDesk:
     """Return the what-if of a service whose campaigns a network was mined for.
 
     Args:
-        run: a run by name, folder or MLflow id, or a checkpoint's folder; its best checkpoint answers, on the CPU.
+        run: a run by name, folder or MLflow id, a checkpoint's folder, or a registered model; the best checkpoint of a
+            run answers, on the CPU.
         storage: run storage.
+        database: the service's, with its campaigns.
         pictures: reads the videos.
 
     Raises:
-        UserError: there is no such training, or its network has no attention.
+        UserError: there is no such training, its network has no attention, or it knows other classes than a campaign.
     """
-    return WhatIfDesk(EditedNetwork(load(find_checkpoint(run, storage))), pictures)
+    network = load(find_checkpoint(run, storage))
+    with database.read() as connection:
+        rows = connection.execute(sa.select(campaigns.c.id, campaigns.c.facts)).all()
+    for row in rows:
+        if tuple(row.facts["classes"]) != network.classes:
+            what = f"The network of {run} knows other classes than campaign {row.id}"
+            fix = "give the run that the campaign was mined with, serve the campaign from a --database of its own, or "
+            fix += "leave --run away"
+            raise UserError(problem(what, got=_some(network.classes), allowed=_some(row.facts["classes"]), fix=fix))
+    return WhatIfDesk(EditedNetwork(network), pictures)
+
+
+def _some(classes: Sequence[str]) -> str:
+    return f"{len(classes)} classes: {'; '.join(classes[:SHOWN])}{'; ...' if len(classes) > SHOWN else ''}"

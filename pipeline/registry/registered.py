@@ -25,18 +25,19 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from mlflow.types.schema import Array
 
+from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.clips import load_original
 from pipeline.data.feed.views import check_mirroring
 from pipeline.eval.load import Recogniser, load, recipe_of
 from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol
+from pipeline.registry.tags import CHECKPOINT_TAG, DIGEST_TAG
 from pipeline.tracking.run import client_of
 from pipeline.train import checkpoint
 from pipeline.train.recipe import Recipe
 
 ARTIFACT = "model"
-DIGEST_TAG = "star.weights_sha256"
 PACKAGES = ("av", "decord", "mlflow", "numpy", "opencv-contrib-python-headless", "pandas", "pyarrow", "torch")
 """What `predict` imports, directly or through the data layer."""
 
@@ -154,6 +155,11 @@ def save_model(checkpoint_uri: str, folder: Path) -> None:
             )
 
 
+def checkpoint_within(model: str) -> str:
+    """Return the folder with weights and recipe inside a saved model, a path or URI: a checkpoint that `load` reads."""
+    return storage.join(model, "data", "data")  # MLflow puts the folder "data" of `save_model` below its own
+
+
 def _copy_sources(code: Path) -> list[str]:
     """Copy the packages that the model needs, sources alone; returns their folders."""
     top = Path(__file__).parents[2]
@@ -162,16 +168,20 @@ def _copy_sources(code: Path) -> list[str]:
     return [str(code / package) for package in ("models", "pipeline")]
 
 
-def register_model(run_id: str, checkpoint_uri: str, name: str, *, tracking_uri: str = "") -> int:
+def register_model(
+    run_id: str, checkpoint_uri: str, name: str, *, tracking_uri: str = "", tags: Mapping[str, str] | None = None
+) -> int:
     """Register a checkpoint as a version of the model `name`, belonging to its training's run.
 
-    Registering the same checkpoint under the same name again returns the version that is there already.
+    Registering the same checkpoint under the same name again returns the version that is there already, with the tags
+    that it lacks.
 
     Args:
         run_id: MLflow run of the training.
         checkpoint_uri: folder of the checkpoint.
         name: registered model, created when absent.
         tracking_uri: MLflow server or sqlite:/// path, which holds the registry too; empty takes MLflow's own setting.
+        tags: what the version says beside its weights' digest, data, step and checkpoint.
 
     Returns:
         Number of the version.
@@ -188,16 +198,20 @@ def register_model(run_id: str, checkpoint_uri: str, name: str, *, tracking_uri:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    said = {DIGEST_TAG: digest, "star.passport": snapshot.passport, "star.step": str(snapshot.step)}
+    said |= {CHECKPOINT_TAG: storage.absolute(checkpoint_uri), **(tags or {})}
     for found in client.search_model_versions(f"name = '{name}'"):
         if found.run_id == run_id and found.tags.get(DIGEST_TAG) == digest:
+            for tag, value in said.items():
+                if tag not in found.tags:
+                    client.set_model_version_tag(name, found.version, tag, value)
             return int(found.version)
     artifact = f"{ARTIFACT}-{digest[:12]}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         save_model(checkpoint_uri, folder)
         client.log_artifacts(run_id, str(folder), artifact)
-    tags = {DIGEST_TAG: digest, "star.passport": snapshot.passport, "star.step": str(snapshot.step)}
-    made = client.create_model_version(name, f"runs:/{run_id}/{artifact}", run_id, tags=tags)
+    made = client.create_model_version(name, f"runs:/{run_id}/{artifact}", run_id, tags=said)
     return int(made.version)
 
 

@@ -63,8 +63,8 @@ def test_a_baseline_is_refused(make_checkpoint):
         EditedNetwork(load(make_checkpoint("baseline")))
 
 
-def test_a_service_asks_the_network_of_a_run(tiny_root, tiny_checkpoint, tmp_path):
-    """An item as the store holds it, through the desk that the job opens."""
+def test_a_service_asks_the_network_of_a_run(tiny_root, tiny_checkpoint, make_checkpoint, tmp_path):
+    """An item as the store holds it, through the desk that the job opens; a network of other classes is refused."""
     dataset, database = PreparedDataset.open(tiny_root), Database(str(tmp_path / "a.db"))
     video = dataset.videos("train")[0]
     blank = new_campaign("c", "m", dataset, "", CampaignSettings())
@@ -86,7 +86,10 @@ def test_a_service_asks_the_network_of_a_run(tiny_root, tiny_checkpoint, tmp_pat
     write_campaign(str(tmp_path / "campaign"), replace(blank, items=(item,)))
     import_campaign(database, str(tmp_path / "campaign"))
     pictures = Pictures(database, workers=1)
-    desk = open_desk(tiny_checkpoint, str(tmp_path), pictures)
+    renamed = make_checkpoint(classes=("Closing something", *dataset.classes[1:]))
+    with pytest.raises(UserError, match=r"other classes than campaign c\. Received: 3 classes: Closing"):
+        open_desk(renamed, str(tmp_path), database, pictures)
+    desk = open_desk(tiny_checkpoint, str(tmp_path), database, pictures)
     try:
         with database.read() as connection:
             stored = connection.execute(sa.select(items)).one()

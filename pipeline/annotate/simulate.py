@@ -16,6 +16,8 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.annotate.campaign import Campaign
+from pipeline.annotate.importing import item_uid
 from pipeline.annotate.schema import LEVELS
 from pipeline.core.errors import UserError, problem
 
@@ -65,6 +67,26 @@ def levels_of(active_V: npt.NDArray[np.bool_], peak: float = 0.25) -> npt.NDArra
         start = (frames.size - count) // 2
         levels_V[frames[start : start + count]] = 1.0
     return levels_V
+
+
+def believed(campaign: Campaign, active: Mapping[str, npt.NDArray[np.bool_]]) -> Truth:
+    """Return what people believe of the clips of a campaign whose action is known.
+
+    Args:
+        campaign: with its clips.
+        active: frames that belong to the action, by video.
+
+    Raises:
+        UserError: a clip that nothing is known of, or one of another length.
+    """
+    for item in campaign.items:
+        known = active.get(item.video)
+        if known is None or len(known) != item.num_frames:
+            what, fix = f"The truth does not fit video {item.video}", "use the truth that was made with these videos"
+            got = "no entry" if known is None else f"{len(known)} frames"
+            raise UserError(problem(what, got=got, allowed=f"{item.num_frames} frames", fix=fix))
+    levels = {item_uid(campaign.id, item.video): levels_of(active[item.video]).tolist() for item in campaign.items}
+    return lambda item: levels[item["uid"]]
 
 
 class Client:

@@ -6,7 +6,8 @@ import pytest
 from pipeline.annotate.batches import read_batch
 from pipeline.annotate.importing import item_uid
 from pipeline.annotate.sealing import seal
-from pipeline.annotate.simulate import Habits, annotate_together, levels_of
+from pipeline.annotate.simulate import Habits, annotate_together, believed, levels_of
+from pipeline.core.errors import UserError
 
 
 def test_levels_of_a_known_action():
@@ -14,6 +15,20 @@ def test_levels_of_a_known_action():
     assert levels_of(active_V, 0.2).tolist() == [0, 0, 0.5, 0.5, 1, 0.5, 0.5, 0]
     assert levels_of(np.zeros(3, bool)).tolist() == [0, 0, 0]
     assert levels_of(np.ones(1, bool)).tolist() == [1]
+
+
+def test_what_people_believe_is_known_by_the_id_that_they_see(make_campaign):
+    _, campaign = make_campaign()
+    active = {item.video: np.arange(item.num_frames) % 3 == 0 for item in campaign.items}
+    truth = believed(campaign, active)
+    for item in campaign.items:
+        levels = truth({"uid": item_uid(campaign.id, item.video)})
+        assert [level > 0 for level in levels] == active[item.video].tolist()
+    first = campaign.items[0]
+    with pytest.raises(UserError, match=f"video {first.video}[\\s\\S]*no entry"):
+        believed(campaign, {**active, first.video: None})
+    with pytest.raises(UserError, match=f"video {first.video}[\\s\\S]*1 frames"):
+        believed(campaign, {**active, first.video: np.ones(1, bool)})
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

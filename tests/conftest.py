@@ -1,13 +1,18 @@
-"""What several areas need: small real videos, prepared; a checkpoint of a small network; a small Ray cluster."""
+"""What several areas need: small real videos, prepared; a checkpoint of a small network; a small Ray cluster;
+a new database of each kind."""
 
 import csv
+import itertools
 import os
 import shutil
+import subprocess
 import tempfile
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import torch
 from hypothesis import settings
 
@@ -136,3 +141,52 @@ def ray_cluster():
         yield
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+POSTGRES = Path("/usr/lib/postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A PostgreSQL cluster of our own on a socket in a temporary folder; yields the URL of its first database."""
+    tools = next((p.parent for p in sorted(POSTGRES.glob("*/bin/initdb"), reverse=True)), None)
+    tools = tools or (Path(found).parent if (found := shutil.which("initdb")) else None)
+    if tools is None:
+        pytest.skip("PostgreSQL's server (Debian: postgresql) is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="star-pg-", dir="/tmp"))
+    # The server refuses to run as root, which CI is.
+    who = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    if who:
+        shutil.chown(folder, "nobody", "nogroup")
+    options = "-c fsync=off -c listen_addresses= -c max_connections=120 -c unix_socket_directories=" + str(folder)
+    data = str(folder / "data")
+
+    def run(*command):
+        subprocess.run(
+            [str(tools / command[0]), *command[1:]], check=True, cwd=folder, stdout=subprocess.DEVNULL, **who
+        )
+
+    run("initdb", "-D", data, "-U", "star", "-A", "trust", "--no-sync")
+    run("pg_ctl", "-D", data, "-o", options, "-w", "-l", str(folder / "log"), "start")
+    yield f"postgresql://star@/postgres?host={folder}"
+    run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_database(request, tmp_path_factory):
+    """A function that returns where a new, empty database of a kind (sqlite, postgresql) is."""
+    numbers = itertools.count()
+
+    def make(kind):
+        if kind == "sqlite":
+            return str(tmp_path_factory.mktemp("database") / "star.db")
+        url = sa.make_url(request.getfixturevalue("postgres"))
+        name = f"star{next(numbers)}"
+        engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name} STRATEGY file_copy"))
+        engine.dispose()
+        return url.set(database=name).render_as_string(hide_password=False)
+
+    return make

@@ -1,52 +1,25 @@
-"""The database behind the store: SQLite by default, PostgreSQL by URL; opened, migrated, read and written.
-
-SQLite runs in WAL mode with `synchronous=NORMAL`: a killed process loses nothing that was committed, a power failure
-may lose the last commits, which the page's journal sends again. Writers of this process take turns at a lock instead of
-polling the file; writers of other processes wait for `busy_timeout`.
-"""
+"""The database behind the store: opened, migrated to the tables of this version, and tended while people write."""
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import Connection
 
-from pipeline.core.errors import UserError, problem
+from pipeline.core import database
+from pipeline.core.database import Clock
 
-Clock = Callable[[], float]
-BUSY_MS = 30_000
 MIGRATIONS = Path(__file__).parent / "migrations"
+TEND_S = 1.0
 
 
-def url_of(where: str) -> URL:
-    """Return the database behind a path (SQLite) or a URL.
-
-    Raises:
-        UserError: neither SQLite nor PostgreSQL.
-    """
-    if "://" not in where:
-        return URL.create("sqlite", database=str(Path(where).absolute()))
-    try:
-        url = make_url(where)
-    except sa.exc.ArgumentError:
-        url = URL.create("unreadable")
-    if url.get_backend_name() == "postgresql":
-        return url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() == "sqlite" and url.database:
-        return url
-    allowed = "a path, sqlite:///path, or postgresql://user@host/name"
-    got = url.render_as_string(hide_password=True)
-    raise UserError(problem("The database cannot be used", got=got, allowed=allowed, fix="correct --database"))
-
-
-class Database:
-    """An open, migrated database."""
+class Database(database.Database):
+    """An open, migrated database. What a power failure takes from it, the page's journal sends again."""
 
     def __init__(self, where: str, clock: Clock = time.time) -> None:
         """Open it, creating it or bringing it up to this version.
@@ -58,69 +31,31 @@ class Database:
         Raises:
             UserError: it cannot be opened.
         """
-        self.clock = clock
-        self.url = url_of(where)
-        self.sqlite = self.url.get_backend_name() == "sqlite"
+        super().__init__(where, migrate, clock)
+
+    @contextlib.contextmanager
+    def tended(self) -> Iterator[None]:
+        """Move SQLite's log into its file every second, beside the writers, until the end of the block."""
+        stop = threading.Event()
+
+        def tend() -> None:
+            while not stop.wait(TEND_S):
+                self.checkpoint()
+
+        thread = threading.Thread(target=tend, name="checkpoints")
         if self.sqlite:
-            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
-        self.engine = _engine(self.url)
-        self._turn = threading.Lock()
+            thread.start()
         try:
-            with self.write() as connection:
-                migrate(connection)
-        except (sa.exc.OperationalError, ModuleNotFoundError) as error:
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            got, fix = self.url.render_as_string(hide_password=True), "check --database and that the server runs"
-            allowed = "a database that can be reached and written"
-            raise UserError(
-                problem(f"The database cannot be opened ({reason})", got=got, allowed=allowed, fix=fix)
-            ) from error
+            yield
+        finally:
+            stop.set()
+            if self.sqlite:
+                thread.join()
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Yield a connection that sees one state of the database."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
-
-    @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Yield a connection whose changes become permanent together at the end, or not at all."""
-        with self._turn if self.sqlite else contextlib.nullcontext():
-            options = {"immediate": True} if self.sqlite else {}
-            with self.engine.connect().execution_options(**options) as connection, connection.begin():
-                yield connection
-
-    def close(self) -> None:
-        """Close every connection."""
-        self.engine.dispose()
-
-
-def _engine(url: URL) -> Engine:
-    """Return an engine whose transactions on SQLite begin as reads or writes, and never change."""
-    engine = sa.create_engine(url, pool_size=8, max_overflow=56, pool_timeout=30, pool_pre_ping=not _is_sqlite(url))
-    if _is_sqlite(url):
-
-        @sa.event.listens_for(engine, "connect")
-        def prepare(connection: Any, _: Any) -> None:
-            connection.isolation_level = None  # the driver's own BEGIN would come too late and be a reader's
-            for pragma in (
-                f"busy_timeout={BUSY_MS}",
-                "journal_mode=WAL",
-                "synchronous=NORMAL",
-                "foreign_keys=ON",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
-
-        @sa.event.listens_for(engine, "begin")
-        def begin(connection: Connection) -> None:
-            writes = connection.get_execution_options().get("immediate")
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
+    def checkpoint(self) -> None:
+        """Move what SQLite's log holds into its file, as far as that makes nobody wait."""
+        with contextlib.closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def migrate(connection: Connection) -> None:

@@ -110,6 +110,12 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
             raise UserError(_mistyped(where, value, f"a list of {len(args)} values"))
         inner = [args[0]] * len(value) if variadic else args
         return tuple(_coerce(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(_mistyped(where, value, "a JSON object"))
+        return {key: _coerce(args[1], one, f"{where}.{key}") for key, one in value.items()}
+    if hint is Any:
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, str, bool) and type(value) is hint:

@@ -30,7 +30,7 @@ SETTLE_S = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who drives a run."""
+    """A process that drives a run, or holds a lease."""
 
     token: str
     """Random, of this driving alone."""
@@ -55,26 +55,20 @@ class Holder:
 
 
 @contextlib.contextmanager
-def driving(root: str, name: str, *, refresh_s: float = REFRESH_S, stale_s: float = STALE_S) -> Iterator[Holder]:
+def driving(
+    root: str, name: str, *, patience_s: float = 0.0, refresh_s: float = REFRESH_S, stale_s: float = STALE_S
+) -> Iterator[Holder]:
     """Hold the run `name` below `root` for the length of the block.
 
     A record of another machine that was refreshed lately is watched: it changes within `refresh_s` when its driver
-    lives, and the run is refused; otherwise it is taken over when it is `stale_s` old.
+    lives, and the run is refused; otherwise it is taken over when it is `stale_s` old. A driver that certainly lives is
+    given `patience_s` to end: one whose own parent has just been killed does.
 
     Raises:
         UserError: another driver has the run; names it.
     """
-    uri, now = storage.join(root, name, RECORD), datetime.now(UTC).isoformat(timespec="seconds")
-    me = Holder(
-        token=uuid.uuid4().hex,
-        host=socket.gethostname(),
-        place=_place(),
-        pid=os.getpid(),
-        process=_process(os.getpid()),
-        since=now,
-        refreshed_s=time.time(),
-    )
-    _take(uri, name, me, stale_s)
+    uri, me = storage.join(root, name, RECORD), this_process()
+    _take(uri, name, me, stale_s, patience_s)
     done = threading.Event()
     refresher = threading.Thread(target=_refresh, args=(uri, me, done, refresh_s), name="driver lock", daemon=True)
     refresher.start()
@@ -88,13 +82,27 @@ def driving(root: str, name: str, *, refresh_s: float = REFRESH_S, stale_s: floa
                 storage.delete(uri)
 
 
-def _take(uri: str, name: str, me: Holder, stale_s: float) -> None:
+def this_process() -> Holder:
+    """Return the record of this process, now; another one every time."""
+    return Holder(
+        token=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        place=_place(),
+        pid=os.getpid(),
+        process=_process(os.getpid()),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        refreshed_s=time.time(),
+    )
+
+
+def _take(uri: str, name: str, me: Holder, stale_s: float, patience_s: float) -> None:
     """Publish this driver's record, once no other driver has the run.
 
     Raises:
         UserError: another driver has it.
     """
     seen: Holder | None = None
+    deadline_s = time.monotonic() + patience_s
     while True:
         with _alone(os.path.dirname(uri)) if storage.is_local(uri) else contextlib.nullcontext():
             holder = _read(uri)
@@ -102,7 +110,7 @@ def _take(uri: str, name: str, me: Holder, stale_s: float) -> None:
                 _write(uri, replace(me, refreshed_s=time.time()))
                 break
         has_moved = seen is not None and (seen.token, seen.refreshed_s) != (holder.token, holder.refreshed_s)
-        if holder.is_here(me.place) or has_moved:
+        if (holder.is_here(me.place) or has_moved) and time.monotonic() >= deadline_s:
             raise _refusal(name, holder, stale_s)
         if seen is None:
             print(f"waiting: {_words(holder)} may still drive run {name}; taken over if it stays silent", flush=True)

@@ -1,20 +1,17 @@
 """A campaign over small real videos, and a store of each kind to put it in."""
 
+import contextlib
 import csv
 import itertools
-import os
-import shutil
 import socket
-import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
+import uuid
 
 import av
+import httpx
 import numpy as np
 import pytest
-import sqlalchemy as sa
 import uvicorn
 
 from pipeline.annotate import people
@@ -34,27 +31,38 @@ CLASSES = ("Lifting something up", "Moving something down", "Turning something")
 VIDEOS = 24
 
 
-def encode_numbered(path, frames, seed):
-    """Write frames that carry their number as a bar code of eight blocks, so that each can be told from all others."""
+def numbered(frames, seed, height=48):
+    """Frames that carry their number as a bar code of eight blocks, so that each can be told from all others."""
     rng = np.random.default_rng(seed)
+    ground_HWC = np.kron(rng.integers(60, 196, (height // 8, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+    for t in range(frames):
+        frame_HWC = ground_HWC.copy()
+        for bit in range(8):
+            frame_HWC[:16, 8 * bit : 8 * bit + 8] = 255 if t >> bit & 1 else 0
+        yield frame_HWC
+
+
+@pytest.fixture(scope="session", name="numbered")
+def numbered_fixture():
+    return numbered
+
+
+def encode_numbered(path, frames, seed):
+    """Write them as MPEG-4."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=12)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.bit_rate = 2_000_000
-        ground_HWC = np.kron(rng.integers(60, 196, (6, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-        for t in range(frames):
-            frame_HWC = ground_HWC.copy()
-            for bit in range(8):
-                frame_HWC[:16, 8 * bit : 8 * bit + 8] = 255 if t >> bit & 1 else 0
+        for frame_HWC in numbered(frames, seed):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
         container.mux(stream.encode())
 
 
 def number_in(frame_HWC):
-    """Return the number that a frame of `encode_numbered` carries, at any size."""
+    """Return the number that a frame of `numbered` carries, at any size."""
     height, width, _ = frame_HWC.shape
     centres = [(2 * bit + 1) * width // 16 for bit in range(8)]
-    return sum(1 << bit for bit, x in enumerate(centres) if frame_HWC[height // 6, x].mean() > 127)
+    return sum(1 << bit for bit, x in enumerate(centres) if frame_HWC[height // 8, x].mean() > 127)
 
 
 @pytest.fixture(scope="session", name="number_in")
@@ -97,13 +105,13 @@ def make_campaign(prepared, tmp_path_factory):
     """A function that writes a campaign over the videos and returns its folder and content."""
     numbers = itertools.count()
 
-    def make(gold=0, examples=0, spatial=False, **settings):
-        dataset = PreparedDataset.open(prepared)
+    def make(gold=0, examples=0, spatial=False, root=prepared, **settings):
+        dataset = PreparedDataset.open(root)
         rng = np.random.default_rng(0)
-        kinds = ["gold"] * gold + ["example"] * examples + ["work"] * VIDEOS
+        kinds = ["gold"] * gold + ["example"] * examples
         items = []
         for place, video in enumerate(dataset.videos("train")):
-            kind = kinds[place]
+            kind = kinds[place] if place < len(kinds) else "work"
             items.append(
                 CampaignItem(
                     video=video.id,
@@ -132,7 +140,7 @@ def make_campaign(prepared, tmp_path_factory):
             dataset=dataset.name,
             classes=dataset.classes,
             passport=dataset.passport,
-            root=prepared,
+            root=root,
             rule="all of them",
             leak="",
             guide="Mark when it happens.",
@@ -142,55 +150,6 @@ def make_campaign(prepared, tmp_path_factory):
         folder = tmp_path_factory.mktemp("campaign")
         write_campaign(str(folder), campaign)
         return str(folder), campaign
-
-    return make
-
-
-POSTGRES = Path("/usr/lib/postgresql")
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """A PostgreSQL cluster of our own on a socket in a temporary folder; yields the URL of its first database."""
-    tools = next((p.parent for p in sorted(POSTGRES.glob("*/bin/initdb"), reverse=True)), None)
-    tools = tools or (Path(found).parent if (found := shutil.which("initdb")) else None)
-    if tools is None:
-        pytest.skip("PostgreSQL's server (Debian: postgresql) is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="star-pg-", dir="/tmp"))
-    # The server refuses to run as root, which CI is.
-    who = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-    if who:
-        shutil.chown(folder, "nobody", "nogroup")
-    options = "-c fsync=off -c listen_addresses= -c max_connections=120 -c unix_socket_directories=" + str(folder)
-    data = str(folder / "data")
-
-    def run(*command):
-        subprocess.run(
-            [str(tools / command[0]), *command[1:]], check=True, cwd=folder, stdout=subprocess.DEVNULL, **who
-        )
-
-    run("initdb", "-D", data, "-U", "star", "-A", "trust", "--no-sync")
-    run("pg_ctl", "-D", data, "-o", options, "-w", "-l", str(folder / "log"), "start")
-    yield f"postgresql://star@/postgres?host={folder}"
-    run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def new_database(request, tmp_path_factory):
-    """A function that returns where a new, empty database of a kind is."""
-    numbers = itertools.count()
-
-    def make(kind):
-        if kind == "sqlite":
-            return str(tmp_path_factory.mktemp("store") / "annotations.db")
-        url = sa.make_url(request.getfixturevalue("postgres"))
-        name = f"star{next(numbers)}"
-        engine = sa.create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name} STRATEGY file_copy"))
-        engine.dispose()
-        return url.set(database=name).render_as_string(hide_password=False)
 
     return make
 
@@ -281,3 +240,72 @@ def serve(tmp_path_factory):
         return Server(where, folder, str(tmp_path_factory.mktemp("batches")), **options)
 
     return make
+
+
+class Page:
+    """A signed-in browser, near enough."""
+
+    def __init__(self, address):
+        self.http = httpx.Client(base_url=address, headers={"Host": "star.test"}, verify=False, timeout=60)
+        self.headers = {"Sec-Fetch-Site": "same-origin"}
+
+    def send(self, method, path, operation=None, version=None, lease=None, **values):
+        headers = {**self.headers, **values.pop("headers", {})}
+        headers |= {"Operation-Id": operation} if operation else {}
+        headers |= {"If-Match": f'"{version}"'} if version is not None else {}
+        headers |= {"Lease-Token": lease} if lease else {}
+        return self.http.request(method, f"/api/v1{path}", headers=headers, **values)
+
+    def get(self, path, **values):
+        return self.send("GET", path, **values)
+
+    def claim(self, campaign, tab="tab", **wish):
+        wish = {"campaign": campaign, "tab": tab, **wish}
+        return self.send("POST", "/leases", operation=uuid.uuid4().hex, json=wish).json()["lease"]
+
+
+@pytest.fixture
+def visit():
+    """A function that opens the service at an address, signed in by an invitation if one is given."""
+    with contextlib.ExitStack() as stack:
+
+        def open_page(address, token=""):
+            page = Page(address)
+            stack.callback(page.http.close)
+            if token:
+                assert page.send("POST", "/session", json={"token": token}).status_code == 200
+            return page
+
+        yield open_page
+
+
+@pytest.fixture
+def site(lite, loaded, serve):
+    """A function that serves a store with a campaign, and returns the address and the campaign's id."""
+    with contextlib.ExitStack() as stack:
+
+        def make(whatif=None, service=None, **settings):
+            campaign = loaded(lite, **settings)
+            return stack.enter_context(serve(lite, whatif=whatif, **(service or {}))).address, campaign
+
+        yield make
+
+
+@pytest.fixture
+def token(lite):
+    """A function that invites somebody and returns the token."""
+
+    def invite(role="annotator", name="Ada"):
+        with lite.write() as connection:
+            return people.invite(connection, lite.clock(), "system", name, role).token
+
+    return invite
+
+
+def body_of(frames, level=0.5, **values):
+    return {"scores": [level] * frames, "sources": ["human"] * frames, "init": "blank", "seconds": 1, **values}
+
+
+@pytest.fixture(scope="session", name="body_of")
+def body_of_fixture():
+    return body_of

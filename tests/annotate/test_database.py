@@ -8,9 +8,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from pipeline.annotate import audit
-from pipeline.annotate.database import BUSY_MS, Database
+from pipeline.annotate.database import Database
 from pipeline.annotate.migrations.versions import step_0001_first
 from pipeline.annotate.tables import APPEND_ONLY, metadata, users
+from pipeline.core.database import BUSY_MS
 from pipeline.core.errors import UserError
 
 
@@ -133,3 +134,28 @@ def test_the_record_stays_a_chain_with_many_writers(store):
         rows = audit.read(connection)
     assert len(rows) == 40
     assert audit.intact(rows)
+
+
+def test_what_a_log_holds_is_moved_into_the_file_while_people_write(lite, person_in, tmp_path):
+    person_in(lite)
+    before = Path(lite.url.database).stat().st_size
+    with lite.write() as connection:  # a writer in the middle of its work makes nobody wait
+        connection.execute(sa.update(users).values(name="half"))
+        lite.checkpoint()
+    assert Path(lite.url.database).stat().st_size > before
+    copy = tmp_path / "without-log.db"
+    shutil.copy(lite.url.database, copy)
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("SELECT name FROM users").fetchall() == [("Ada",)]
+    connection.close()
+
+
+def test_a_tended_database_moves_its_log_by_itself(lite, person_in, monkeypatch):
+    monkeypatch.setattr(database, "TEND_S", 0.01)
+    before = Path(lite.url.database).stat().st_size
+    with lite.tended():
+        person_in(lite)
+        end = time.monotonic() + 30
+        while Path(lite.url.database).stat().st_size == before:
+            assert time.monotonic() < end
+            time.sleep(0.01)

@@ -20,13 +20,13 @@ from pipeline.data.config import ClipConfig, ViewConfig
 from pipeline.data.feed.clips import View, load_original
 from pipeline.eval.load import load
 from pipeline.registry.registered import (
-    DIGEST_TAG,
     VideoModel,
     _load_pyfunc,
     register_model,
     save_model,
     weights_digest,
 )
+from pipeline.registry.tags import CHECKPOINT_TAG, DIGEST_TAG
 from pipeline.train.recipe import Recipe
 
 # MLflow's model registry uses an option that SQLAlchemy 2.1 has deprecated.
@@ -106,6 +106,18 @@ def test_registering_again_returns_the_same_version(tracking, registered, tiny_c
     versions = MlflowClient(tracking_uri=uri).search_model_versions("name = 'star-tiny'")
     assert {int(v.version): v.run_id for v in versions} == {registered: run_id, other: run_id}
     assert len({v.tags[DIGEST_TAG] for v in versions}) == 2
+
+
+def test_registering_again_adds_the_tags_that_are_missing(tracking, registered, tiny_checkpoint):
+    uri, run_id = tracking
+    client = MlflowClient(tracking_uri=uri)
+    assert client.get_model_version("star-tiny", registered).tags[CHECKPOINT_TAG] == tiny_checkpoint
+    client.delete_model_version_tag("star-tiny", registered, CHECKPOINT_TAG)
+    client.set_model_version_tag("star-tiny", registered, "star.note", "first")
+    tags = {"star.plan_key": "k", "star.note": "second"}
+    assert register_model(run_id, tiny_checkpoint, "star-tiny", tracking_uri=uri, tags=tags) == registered
+    found = client.get_model_version("star-tiny", registered).tags
+    assert (found[CHECKPOINT_TAG], found["star.plan_key"], found["star.note"]) == (tiny_checkpoint, "k", "first")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Give the champion's place back to the version before it: one move of an alias, no GPU, seconds.
+
+    python jobs/rollback.py --model star-ssv2 --ledger retrain.db --by Ada --reason "worse on doors"
+
+The version that is rolled back is never promoted again without `jobs/retrain.py --override`, and the batches that it
+added train no more until somebody takes them back with --take-back. --leave-out keeps any other batch away likewise.
+Killed at any point, the same command finishes what it began.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from jobs.cli import guarded
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="registered model")
+    parser.add_argument("--ledger", required=True, metavar="PATH|URL", help="SQLite file, or postgresql://...")
+    parser.add_argument("--mlflow", default="", metavar="URI", help="registry (MLFLOW_TRACKING_URI)")
+    parser.add_argument("--version", type=int, default=0, help="version to roll back (the champion)")
+    parser.add_argument("--by", required=True, metavar="NAME", help="who decides; stays on record")
+    parser.add_argument("--reason", required=True, help="why; stays on record")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--leave-out", default="", metavar="BATCH", help="keep a batch out of coming plans instead")
+    chosen.add_argument("--take-back", default="", metavar="BATCH", help="let coming plans train on a batch again")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Roll back, and return the exit status."""
+    args = parse(arguments)
+
+    # After parsing, so that --help does not wait for MLflow.
+    from pipeline.retrain.champions import Champions
+    from pipeline.retrain.ledger import Ledger
+    from pipeline.retrain.rollback import roll_back
+
+    ledger = Ledger(args.ledger)
+    if batch := args.leave_out or args.take_back:
+        act = ledger.leave_out if args.leave_out else ledger.take_back
+        act(args.model, batch, args.by, args.reason)
+        print(f"batch {batch} {'is left out' if args.leave_out else 'may train again'}, says {args.by}", flush=True)
+        return 0
+    done = roll_back(ledger, Champions(args.model, args.mlflow), args.version, args.by, args.reason)
+    print(done.sentence(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

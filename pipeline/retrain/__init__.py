@@ -1,0 +1,1 @@
+"""Retraining that may be left alone at night: plans, gates, promotion, lineage."""

@@ -12,6 +12,7 @@ from models.outputs import StAbnOutput, StreamOutput, TwoStreamOutput
 from models.resnet3d import resnet3d
 from models.st_abn import StAbn
 from models.stream import StreamNet
+from models.swin3d import swin3d
 from models.two_stream import TwoStream
 
 __all__ = [
@@ -38,7 +39,7 @@ def build_model(config: ModelConfig) -> Baseline | StAbn:
     Returns:
         A module from normalised RGB clips B,3,T,H,W to a `StAbnOutput`, in training mode.
     """
-    backbone = {"resnet3d": resnet3d, "c3d": c3d}[config.backbone](config)
+    backbone = {"resnet3d": resnet3d, "c3d": c3d, "swin3d": swin3d}[config.backbone](config)
     if config.arch == "baseline":
         return Baseline(config, backbone)
     return StAbn(config, backbone)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+DEPTHS = {"resnet3d": (10, 18, 34, 50, 101), "swin3d": (8, 12, 24)}
+"""Depths by backbone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -11,14 +14,17 @@ class ModelConfig:
     arch: Literal["baseline", "st_abn"] = "st_abn"
     """baseline: the backbone alone. st_abn: backbone, attention branch, attention mechanism, perception branch."""
 
-    backbone: Literal["resnet3d", "c3d"] = "resnet3d"
-    """resnet3d: slow pathway, no temporal stride. c3d: 3x3x3 convolutions throughout."""
+    backbone: Literal["resnet3d", "c3d", "swin3d"] = "resnet3d"
+    """resnet3d: slow pathway, no temporal stride. c3d: 3x3x3 convolutions throughout. swin3d: Video Swin Transformer,
+    no temporal stride."""
 
-    depth: Literal[10, 18, 34, 50, 101] = 50
-    """Layers of the 3D ResNet; 10, 18 and 34 use basic blocks, 50 and 101 bottlenecks. Ignored by c3d."""
+    depth: Literal[8, 10, 12, 18, 24, 34, 50, 101] = 50
+    """Layers of the 3D ResNet; 10, 18 and 34 use basic blocks, 50 and 101 bottlenecks. Blocks of the transformer: 12 is
+    the tiny network, 24 small and base, 8 ours. Ignored by c3d."""
 
     width: int = 64
-    """Channels of the stem; every later stage scales with it. 64 is the published network."""
+    """Channels of the stem; every later stage scales with it. Published are 64, of swin3d 96 (tiny, small) and 128
+    (base)."""
 
     classes: int = 174
     """K, the number of classes."""
@@ -28,6 +34,10 @@ class ModelConfig:
 
     dropout: float = 0.5
     """Dropout before the last linear layer of either branch."""
+
+    stochastic_depth: float = 0.0
+    """Share of clips that skip the transformer's last block in training; earlier blocks are skipped less. 0.1 is the
+    published tiny network; other backbones have none."""
 
     merge: Literal["conv_bn_relu", "conv_bn", "concat"] = "conv_bn_relu"
     """How [spatial, temporal] features enter the perception branch: 1x1x1 convolution + BN + ReLU; without the ReLU;
@@ -49,6 +59,7 @@ class ModelConfig:
     """Recompute residual blocks in the backward pass (non-reentrant): less memory, about a third more compute."""
 
     def __post_init__(self) -> None:
+        self._check_backbone()
         if self.classes < 2 or self.frames < 1 or self.width < 1:
             raise ValueError(
                 f"classes, frames and width must be at least 2, 1, 1. Received: classes={self.classes}, "
@@ -65,6 +76,25 @@ class ModelConfig:
             raise ValueError(
                 "The attention stage cannot start as a copy of stage 4 that takes twice its channels. Received: "
                 "att_stage_init=copy_stage4, merge=concat. Fix: set model.att_stage_init=random, or another merge."
+            )
+
+    def _check_backbone(self) -> None:
+        allowed = DEPTHS.get(self.backbone, (self.depth,))
+        if self.depth not in allowed:
+            raise ValueError(
+                f"There is no such network. Received: backbone={self.backbone}, depth={self.depth}. Allowed: "
+                f"{self.backbone} of depth {', '.join(map(str, allowed))}. Fix: set model.depth."
+            )
+        if self.backbone == "swin3d" and self.width >= 64 and self.width % (self.width // 32):
+            raise ValueError(
+                f"The transformer has an attention head for every 32 channels. Received: width={self.width}. Allowed: "
+                "below 64, or a multiple of 32. Fix: 96 is the published tiny network."
+            )
+        if not 0.0 <= self.stochastic_depth < 1.0 or (self.stochastic_depth and self.backbone != "swin3d"):
+            raise ValueError(
+                f"Only the transformer skips blocks. Received: stochastic_depth={self.stochastic_depth}, "
+                f"backbone={self.backbone}. Allowed: in [0, 1) for swin3d, 0 otherwise. Fix: set "
+                "model.stochastic_depth."
             )
 
 

@@ -21,7 +21,7 @@ from models.st_abn import StAbn
 IMAGENET_DEPTHS = (18, 34, 50, 101)
 """Depths of `resnet3d` for which torchvision has a 2D network; 10 has none."""
 
-TRUNK = ("extractor.", "perception.stage.")
+TRUNK = ("extractor.", "perception.stage.", "perception.norm.")
 """Where the 2D network's layers end up."""
 
 _BLOCK_PARTS = {"conv1": "conv_a", "bn1": "bn_a", "conv2": "conv_b", "bn2": "bn_b", "conv3": "conv_c", "bn3": "bn_c"}
@@ -70,12 +70,13 @@ def read_imagenet2d(depth: int, path: str = "") -> dict[str, Tensor]:
     return read_torchvision(f"resnet{depth}", path)
 
 
-def read_torchvision(network: str, path: str = "") -> dict[str, Tensor]:
+def read_torchvision(network: str, path: str = "", version: str = "IMAGENET1K_V1") -> dict[str, Tensor]:
     """Read the state dict of one of torchvision's classifiers.
 
     Args:
         network: torchvision's name for it, used when `path` is empty.
-        path: a file, or an http(s) URL; empty downloads torchvision's IMAGENET1K_V1 weights (and needs torchvision).
+        path: a file, or an http(s) URL; empty downloads torchvision's weights (and needs torchvision).
+        version: torchvision's name for those weights.
 
     Returns:
         torchvision's names to CPU tensors.
@@ -89,7 +90,7 @@ def read_torchvision(network: str, path: str = "") -> dict[str, Tensor]:
         return _tensors(read_weights(path), path)
     from torchvision.models import get_model_weights
 
-    weights = get_model_weights(network)["IMAGENET1K_V1"]
+    weights = get_model_weights(network)[version]
     return _tensors(_downloaded(weights.url, partial(weights.get_state_dict, check_hash=True)), weights.url)
 
 
@@ -132,30 +133,65 @@ def inflate(model: Baseline | StAbn, state_2d: Mapping[str, Tensor]) -> ImportRe
     if model.config.backbone != "resnet3d":
         raise ValueError(
             f"Only a ResNet can be inflated from a 2D ResNet. Received: backbone={model.config.backbone}. "
-            "Allowed: resnet3d. Fix: set model.backbone=resnet3d, or init.source=random."
+            "Allowed: resnet3d. Fix: set model.backbone=resnet3d, or init.source=random (of swin3d kinetics400)."
         )
+    return copy_trunk(
+        model,
+        state_2d,
+        place=trunk_name,
+        convert=_inflated,
+        classifier="fc",
+        allowed="a 2D ResNet of the same depth, at width 64",
+        fix="match model.depth and model.width to the file",
+    )
+
+
+def copy_trunk(
+    model: Baseline | StAbn,
+    state: Mapping[str, Tensor],
+    *,
+    place: Callable[[str], str | None],
+    convert: Callable[[Tensor, Tensor], Tensor],
+    classifier: str,
+    allowed: str,
+    fix: str,
+) -> ImportReport:
+    """Copy another network's layers into the trunk of ours: all of them or none.
+
+    Args:
+        model: changed in place.
+        state: their names to tensors.
+        place: their name to ours; None where there is no place.
+        convert: their tensor, and ours of that place, to what is copied.
+        classifier: their name for the last linear layer, which is skipped.
+        allowed: what would have fitted, for the error.
+        fix: how to mend it, for the error.
+
+    Raises:
+        ValueError: anything in the file without a place in the trunk, or the other way round; nothing was changed then.
+    """
     target = model.state_dict()
     copied: dict[str, Tensor] = {}
     skipped: list[tuple[str, str]] = []
     wrong: list[str] = []
-    for name_2d, value_2d in state_2d.items():
-        name = trunk_name(name_2d)
-        if name_2d.endswith("num_batches_tracked"):
-            skipped.append((name_2d, "counts steps of another training"))
-        elif name_2d in ("fc.weight", "fc.bias"):
-            skipped.append((name_2d, "classifier of other classes"))
+    for theirs, value in state.items():
+        name = place(theirs)
+        if theirs.endswith("num_batches_tracked"):
+            skipped.append((theirs, "counts steps of another training"))
+        elif theirs in (f"{classifier}.weight", f"{classifier}.bias"):
+            skipped.append((theirs, "classifier of other classes"))
         elif name is None or name not in target:
-            wrong.append(f"{name_2d} has no place")
-        elif (value := _inflated(value_2d, target[name])).shape == target[name].shape:
-            copied[name] = value
-        elif _takes_both_features(model, value, target[name]):
-            skipped.append((name_2d, "merge=concat doubles its input channels"))
+            wrong.append(f"{theirs} has no place")
+        elif (converted := convert(value, target[name])).shape == target[name].shape:
+            copied[name] = converted
+        elif _takes_both_features(model, name, converted, target[name]):
+            skipped.append((theirs, "merge=concat doubles its input channels"))
         else:
-            wrong.append(f"{name_2d} is {tuple(value.shape)}, not {tuple(target[name].shape)}")
-    placed = copied.keys() | {trunk_name(name_2d) for name_2d, _ in skipped}
-    trunk = [name for name in target if name.startswith(TRUNK) and not name.endswith("num_batches_tracked")]
+            wrong.append(f"{theirs} is {tuple(converted.shape)}, not {tuple(target[name].shape)}")
+    placed = copied.keys() | {place(theirs) for theirs, _ in skipped}
+    trunk = [name for name in target if _in_trunk(name)]
     wrong += [f"{name} has no source" for name in trunk if name not in placed]
-    refuse_partial(wrong, "a 2D ResNet of the same depth, at width 64", "match model.depth and model.width to the file")
+    refuse_partial(wrong, allowed, fix)
     model.load_state_dict(copied, strict=False)
     filled = set(copied)
     if isinstance(model, StAbn) and model.config.att_stage_init == "copy_stage4":
@@ -197,11 +233,16 @@ def _inflated(value_2d: Tensor, target: Tensor) -> Tensor:
     return value_2d.unsqueeze(2).expand(-1, -1, taps, -1, -1) / taps
 
 
-def _takes_both_features(model: Baseline | StAbn, value: Tensor, target: Tensor) -> bool:
-    if not isinstance(model, StAbn) or model.config.merge != "concat":
+def _in_trunk(name: str) -> bool:
+    return name.startswith(TRUNK) and not name.endswith("num_batches_tracked")
+
+
+def _takes_both_features(model: Baseline | StAbn, name: str, value: Tensor, target: Tensor) -> bool:
+    if not isinstance(model, StAbn) or model.config.merge != "concat" or not name.startswith("perception.stage."):
         return False
-    doubled = (value.shape[0], 2 * value.shape[1], *value.shape[2:]) if value.dim() == 5 else ()
-    return tuple(target.shape) == doubled
+    channels_in = min(1, value.dim() - 1)  # of a weight the second axis, of a norm its only one
+    doubled = [size * (2 if axis == channels_in else 1) for axis, size in enumerate(value.shape)]
+    return list(target.shape) == doubled
 
 
 def _downloaded(url: str, load: Callable[..., object]) -> object:

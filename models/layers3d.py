@@ -118,33 +118,35 @@ class Stage(nn.Sequential):
     """Blocks in a row; with `checkpointing`, only each block's input is kept and the rest recomputed in the backward.
 
     Args:
-        blocks: modules that take and return one tensor and draw no random numbers.
+        blocks: modules that take and return one tensor.
         checkpointing: trade about a third more compute for the memory of the blocks' inner activations.
+        draws: the blocks draw random numbers, which recomputing must draw again.
     """
 
-    def __init__(self, *blocks: nn.Module, checkpointing: bool) -> None:
+    def __init__(self, *blocks: nn.Module, checkpointing: bool, draws: bool = False) -> None:
         super().__init__(*blocks)
         self.checkpointing = checkpointing
+        self.draws = draws
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """Run the blocks in order."""
         for block in self:
             recompute = self.checkpointing and torch.is_grad_enabled()
-            x_BCTHW = _recomputed(block, x_BCTHW) if recompute else block(x_BCTHW)
+            x_BCTHW = _recomputed(block, x_BCTHW, self.draws) if recompute else block(x_BCTHW)
         return x_BCTHW
 
 
-def _recomputed(block: nn.Module, x_BCTHW: Tensor) -> Tensor:
+def _recomputed(block: nn.Module, x_BCTHW: Tensor, draws: bool) -> Tensor:
     # A compiled graph writes its buffers once, at the end of the forward; eager recomputation would write them again.
     y_BCTHW: Tensor
     if torch.compiler.is_compiling():
-        y_BCTHW = checkpoint(block, x_BCTHW, use_reentrant=False, preserve_rng_state=False)
+        y_BCTHW = checkpoint(block, x_BCTHW, use_reentrant=False, preserve_rng_state=draws)
         return y_BCTHW
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _RunningStatisticsKept(block)
 
-    y_BCTHW = checkpoint(block, x_BCTHW, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+    y_BCTHW = checkpoint(block, x_BCTHW, use_reentrant=False, preserve_rng_state=draws, context_fn=contexts)
     return y_BCTHW
 
 

@@ -33,7 +33,7 @@ from pipeline.train.task import TOTAL, StepSettings
 if TYPE_CHECKING:
     from pipeline.data.feed.batches import Batch
 
-FREE = ("activation_checkpointing", "dropout")
+FREE = ("activation_checkpointing", "dropout", "stochastic_depth")
 """Fields of the network that may differ from the base's: they say nothing of its weights."""
 
 

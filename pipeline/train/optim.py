@@ -41,7 +41,7 @@ class Schedule:
         return self.peak * self.config.gamma**passed
 
 
-STATES = {"sgd": 1, "adam": 2}
+STATES = {"sgd": 1, "adam": 2, "adamw": 2}
 """Values that an optimiser keeps for each weight, and a checkpoint with it."""
 
 
@@ -50,8 +50,9 @@ def build_optimizer(parameters: Iterable[torch.nn.Parameter], config: OptimConfi
 
     Every step sets the learning rate from the schedule.
     """
-    if config.name == "adam":
-        return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    if config.name != "sgd":
+        kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+        return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(
         parameters,
         lr=config.lr,

@@ -32,19 +32,21 @@ def require(section: str, config: object, **least: float) -> None:
 class InitConfig:
     """Where the first weights come from."""
 
-    source: Literal["random", "imagenet2d", "authors"] = "random"
-    """imagenet2d: a torchvision 2D ResNet, inflated. authors: a published ST-ABN checkpoint (.pt)."""
+    source: Literal["random", "imagenet2d", "kinetics400", "authors"] = "random"
+    """imagenet2d: a torchvision 2D ResNet, inflated. kinetics400: a torchvision Video Swin Transformer, for swin3d.
+    authors: a published ST-ABN checkpoint (.pt)."""
 
     path: str = ""
-    """File or URL of the weights; empty with imagenet2d means torchvision's own URL for the depth."""
+    """File or URL of the weights; empty with imagenet2d or kinetics400 means torchvision's own URL for the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """The optimiser and its schedule; SGD as of S0 section 4.1."""
 
-    name: Literal["sgd", "adam"] = "sgd"
-    """adam: with torch's own betas (0.9, 0.999) and epsilon 1e-8; `momentum` and `nesterov` are SGD's."""
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    """adam, adamw: with torch's own betas (0.9, 0.999) and epsilon 1e-8; `momentum` and `nesterov` are SGD's. adamw
+    takes the weight decay off the weights, and not into the gradient."""
 
     lr: float = 0.01
     """Learning rate at `reference_batch` samples a step."""

@@ -1,4 +1,4 @@
-"""The first weights of a run: random, ImageNet's inflated, or a published checkpoint."""
+"""The first weights of a run: random, ImageNet's inflated, Kinetics' of a transformer, or a published checkpoint."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ from models.baseline import Baseline
 from models.inflate import ImportReport, inflate, read_imagenet2d
 from models.published import load_published, read_published
 from models.st_abn import StAbn
+from models.swin_weights import load_kinetics, read_kinetics
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.train.recipe import InitConfig
@@ -40,6 +41,8 @@ def first_weights(module: Baseline | StAbn, init: InitConfig, *, log: bool) -> N
 def _import(module: Baseline | StAbn, init: InitConfig, path: str) -> ImportReport:
     if init.source == "imagenet2d":
         return inflate(module, read_imagenet2d(module.config.depth, path))
+    if init.source == "kinetics400":
+        return load_kinetics(module, read_kinetics(module.config, path))
     return load_published(module, read_published(path))
 
 

@@ -54,11 +54,10 @@ def sealed(tmp_path):
 
 @pytest.fixture
 def recipe_from(tiny_checkpoint):
-    """A function from sealed batches to the recipe of a fine-tuning of the tiny checkpoint."""
+    """A function from sealed batches to the recipe of a fine-tuning of the tiny checkpoint, or of another."""
 
-    def derived(*batches, gamma_t=10.0):
-        base = recipe_of(checkpoint.read(tiny_checkpoint))
-        return derive(base, tiny_checkpoint, batches, gamma_t=gamma_t)
+    def derived(*batches, gamma_t=10.0, base=tiny_checkpoint):
+        return derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=gamma_t)
 
     return derived
 

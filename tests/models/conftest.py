@@ -18,7 +18,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def randomise():
-    """Draw all batch norm scales, shifts and all biases, and take running statistics from `x`.
+    """Draw all scales and shifts of norms and all biases, and take running statistics from `x`.
 
     Statistics of the network's own activations keep them in the range of a trained network, so that no sigmoid
     saturates and no layer drowns another.
@@ -33,7 +33,7 @@ def randomise():
         norms = [layer for layer in module.modules() if isinstance(layer, NORMS)]
         with torch.no_grad():
             for layer in module.modules():
-                if isinstance(layer, NORMS):
+                if isinstance(layer, (*NORMS, nn.LayerNorm)):
                     layer.weight.copy_(uniform(layer.weight, 0.5, 1.5))
                     layer.bias.copy_(uniform(layer.bias, -0.3, 0.3))
                 elif isinstance(layer, nn.Linear | nn.Conv3d) and layer.bias is not None:

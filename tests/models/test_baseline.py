@@ -35,10 +35,11 @@ def test_attention_arguments_are_refused_by_name(baseline, argument):
         baseline(torch.zeros(2, 3, 4, 32, 32), **argument)
 
 
-@pytest.mark.parametrize("depth", [10, 18, 34, 50, 101])
+@pytest.mark.parametrize("depth", [10, 18, 34, 50, 101, 8, 12, 24])
 def test_baseline_and_st_abn_share_extractor_and_perception(depth):
+    host = {"depth": depth, "backbone": "swin3d" if depth in (8, 12, 24) else "resnet3d"}
     with torch.device("meta"):
-        plain = build_model(ModelConfig(arch="baseline", depth=depth)).state_dict()
-        attended = build_model(ModelConfig(arch="st_abn", depth=depth)).state_dict()
+        plain = build_model(ModelConfig(arch="baseline", **host)).state_dict()
+        attended = build_model(ModelConfig(arch="st_abn", **host)).state_dict()
     assert plain.keys() == {name for name in attended if name.startswith(("extractor.", "perception."))}
     assert all(attended[name].shape == value.shape for name, value in plain.items())

@@ -77,3 +77,11 @@ def test_concat_drops_the_merge_and_widens_the_first_block():
     merged, literal = on_meta(merge="conv_bn"), on_meta(merge="concat")
     widened = 1024 * 512 * 3 + 1024 * 2048
     assert count(literal) - count(merged) == widened - 2_099_200
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "parameters"), [(12, 96, 28_158_070), (24, 96, 49_816_678), (24, 128, 88_048_984)]
+)
+def test_the_transformer_has_torchvisions_parameters_but_for_the_second_frame_of_a_patch(depth, width, parameters):
+    model = on_meta(arch="baseline", backbone="swin3d", depth=depth, width=width, classes=400)
+    assert count(model) == parameters - 3 * 4 * 4 * width

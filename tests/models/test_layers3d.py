@@ -15,6 +15,8 @@ NETWORKS = [
     {"depth": 50},
     {"depth": 18, "arch": "baseline"},
     {"backbone": "c3d", "c3d_temporal_pool": False},
+    {"backbone": "swin3d", "depth": 8},
+    {"backbone": "swin3d", "depth": 8, "stochastic_depth": 0.5},
 ]
 
 
@@ -52,8 +54,10 @@ def same(first, second) -> bool:
 def test_recomputation_gives_the_same_gradients_and_updates_batch_norm_once(options, bf16):
     kept, recomputed = pair(**options)
     before = {name: buffer.clone() for name, buffer in recomputed.named_buffers()}
+    torch.manual_seed(2)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         gradients_kept, buffers_kept = step(kept)
+        torch.manual_seed(2)
         gradients, buffers = step(recomputed)
     assert same(gradients_kept, gradients)
     assert same(buffers_kept, buffers)
@@ -105,9 +109,16 @@ def test_recomputation_in_eval_mode_still_gives_gradients_and_touches_no_statist
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param({}, id="resnet3d"),
+        pytest.param({"backbone": "swin3d", "depth": 8}, id="swin3d", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside torch's compiler
-def test_compiles_in_one_graph_and_gives_the_same_step(checkpointing):
-    eager, compiled = (pair(depth=10)[checkpointing] for _ in range(2))
+def test_compiles_in_one_graph_and_gives_the_same_step(checkpointing, host):
+    eager, compiled = (pair(**{"depth": 10} | host)[checkpointing] for _ in range(2))
     graph = torch.compile(compiled, backend="aot_eager", fullgraph=True)
     gradients_eager, buffers_eager = step(eager)
     gradients, buffers = step(compiled, graph)

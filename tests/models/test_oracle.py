@@ -211,3 +211,22 @@ def test_c3d_equals_numpy(over_time, frames, randomise):
     for name in ("fc6", "fc7"):
         y = relu(y @ weights[f"perception.{name}.weight"].T + weights[f"perception.{name}.bias"])
     near(logits, y @ weights["perception.fc8.weight"].T + weights["perception.fc8.bias"])
+
+
+def test_attention_and_merge_on_a_transformer_equal_numpy(randomise):
+    """From the host's own features on; the host itself is held against torchvision's in test_swin3d.py."""
+    config = ModelConfig(backbone="swin3d", depth=8, width=4, classes=5, frames=6, merge="conv_bn")
+    x = clips(config.frames, size=48)
+    model = randomise(build_model(config).double(), x).eval()
+    weights, seen = as_numpy(model), {}
+    for name in ("extractor", "attention.stage", "merge"):
+        model.get_submodule(name).register_forward_hook(lambda _, i, o, name=name: seen.update({name: o.numpy()}))
+    with torch.no_grad():
+        output = model(x)
+    maps = attention_maps(seen["attention.stage"], weights)
+    spatial, temporal = spatial_attention(maps, weights), temporal_attention(maps, weights)
+    near(output.att_logits_BK, attention_logits(maps, weights))
+    near(output.spatial_B1THW, spatial)
+    near(output.temporal_B1T11, temporal.reshape(2, 1, config.frames, 1, 1))
+    near(torch.from_numpy(seen["merge"]), mechanism(seen["extractor"], spatial, temporal, weights))
+    assert temporal.std() > 1e-3, "constant temporal attention would hide a wrong order of frames"

@@ -10,6 +10,8 @@ from models.st_attention import StAttention
 
 FRAMES, CLASSES = 8, 5
 C3D = {"backbone": "c3d", "c3d_temporal_pool": False}
+SWIN = {"backbone": "swin3d", "depth": 8}
+hosts = pytest.mark.parametrize("host", [{}, SWIN], ids=["resnet3d", "swin3d"])
 
 
 def small(**options):
@@ -41,16 +43,17 @@ class Mechanism:
             return self.model(*args, **kwargs)
 
 
-@pytest.fixture
-def mechanism(randomise):
-    return Mechanism(randomise(small(), clips()).eval())
+@pytest.fixture(params=[{}, SWIN], ids=["resnet3d", "swin3d"])
+def mechanism(randomise, request):
+    return Mechanism(randomise(small(**request.param), clips()).eval())
 
 
+@hosts
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"depth": 50},
+        {"width": 16},
         {"merge": "conv_bn"},
         {"merge": "concat"},
         {"temporal_head": "conv1"},
@@ -62,8 +65,8 @@ def mechanism(randomise):
     ],
     ids=str,
 )
-def test_output_shapes_and_open_intervals(options):
-    model = small(**options)
+def test_output_shapes_and_open_intervals(host, options):
+    model = small(**host | options)
     frames, classes = options.get("frames", FRAMES), options.get("classes", CLASSES)
     output = model(clips(frames=frames))
     assert isinstance(output, StAbnOutput)
@@ -75,9 +78,14 @@ def test_output_shapes_and_open_intervals(options):
     assert all(torch.isfinite(tensor).all() for tensor in output)
 
 
-def test_published_size_on_the_meta_device():
+def test_bottlenecks_too():
+    assert small(depth=50)(clips()).spatial_B1THW.shape == (2, 1, FRAMES, 4, 4)
+
+
+@pytest.mark.parametrize("published", [{}, {"backbone": "swin3d", "depth": 12, "width": 96}], ids=str)
+def test_published_size_on_the_meta_device(published):
     with torch.device("meta"):
-        output = build_model(ModelConfig())(torch.empty(2, 3, 32, 224, 224))
+        output = build_model(ModelConfig(**published))(torch.empty(2, 3, 32, 224, 224))
     assert [tuple(tensor.shape) for tensor in output] == [(2, 174), (2, 174), (2, 1, 32, 14, 14), (2, 1, 32, 1, 1)]
 
 
@@ -212,21 +220,24 @@ def test_an_override_of_another_shape_is_refused_by_name(mechanism, override):
         mechanism(clips(), **override)
 
 
-def test_both_losses_reach_the_extractor_and_the_prediction_teaches_the_attention():
-    model = small()
+@hosts
+def test_both_losses_reach_the_extractor_and_the_prediction_teaches_the_attention(host):
+    model = small(**host)
     output = model(clips())
     output.logits_BK.square().sum().backward(retain_graph=True)
     for part in (model.attention.spatial_head, model.attention.temporal_head, model.attention.stage, model.merge):
         assert all(parameter.grad.abs().sum() > 0 for parameter in part.parameters())
     assert all(parameter.grad is None for parameter in model.attention.class_head.parameters())
-    from_perception = model.extractor.stem.conv.weight.grad.clone()
+    stem = next(model.extractor.stem.parameters())
+    from_perception = stem.grad.clone()
     assert from_perception.abs().sum() > 0
     output.att_logits_BK.square().sum().backward()
-    assert (model.extractor.stem.conv.weight.grad - from_perception).abs().sum() > 0
+    assert (stem.grad - from_perception).abs().sum() > 0
 
 
-def test_a_frozen_extractor_gets_no_gradient_and_the_rest_does():
-    model = small()
+@hosts
+def test_a_frozen_extractor_gets_no_gradient_and_the_rest_does(host):
+    model = small(**host)
     model.extractor.requires_grad_(False)
     output = model(clips())
     (output.logits_BK.square().sum() + output.att_logits_BK.square().sum()).backward()
@@ -234,9 +245,10 @@ def test_a_frozen_extractor_gets_no_gradient_and_the_rest_does():
     assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("extractor."))
 
 
+@hosts
 @pytest.mark.parametrize("att_head", ["linear", "gap"])
-def test_dropout_is_before_the_last_linear_layer_of_each_branch(att_head):
-    model = small(att_head=att_head, classes=20)
+def test_dropout_is_before_the_last_linear_layer_of_each_branch(host, att_head):
+    model = small(**host, att_head=att_head, classes=20)
     zeros = {}
 
     def note(name):
@@ -271,16 +283,19 @@ def test_dropout_of_c3d_is_before_fc7_and_fc8():
     assert changed == {"fc6": False, "fc7": True, "fc8": True}
 
 
-def test_attention_stage_starts_random_or_as_a_copy_of_stage_4():
-    copied, drawn = small(att_stage_init="copy_stage4"), small()
+@hosts
+def test_attention_stage_starts_random_or_as_a_copy_of_stage_4(host):
+    copied, drawn = small(**host, att_stage_init="copy_stage4"), small(**host)
     for ours, theirs in zip(copied.attention.stage.parameters(), copied.perception.stage.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         assert ours is not theirs
-    assert not torch.equal(drawn.attention.stage[0].conv_a.weight, drawn.perception.stage[0].conv_a.weight)
+    first = [next(p for p in part.stage.parameters() if p.dim() > 1) for part in (drawn.attention, drawn.perception)]
+    assert not torch.equal(*first)
 
 
-def test_the_seed_decides_every_initial_weight():
-    first, second = small(), small()
+@hosts
+def test_the_seed_decides_every_initial_weight(host):
+    first, second = small(**host), small(**host)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
@@ -296,7 +311,7 @@ def test_initial_weights_follow_the_recipe():
     assert (model.merge[1].weight == 1).all()
 
 
-@pytest.mark.parametrize("options", [{"depth": 50}, {"depth": 18}, C3D], ids=str)
+@pytest.mark.parametrize("options", [{"depth": 50}, {"depth": 18}, C3D, SWIN], ids=str)
 def test_channels_last_changes_nothing_but_the_layout(options, randomise):
     model = randomise(small(**options), clips()).eval()
     with torch.no_grad():
@@ -307,7 +322,7 @@ def test_channels_last_changes_nothing_but_the_layout(options, randomise):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"depth": 10}, {"depth": 18}, C3D], ids=str)
+@pytest.mark.parametrize("options", [{"depth": 10}, {"depth": 18}, C3D, SWIN], ids=str)
 def test_bf16_autocast_agrees_with_float32(options, randomise):
     model = randomise(small(**options), clips()).eval()
     with torch.no_grad():
@@ -321,8 +336,9 @@ def test_bf16_autocast_agrees_with_float32(options, randomise):
         assert (a - b.float()).norm() < 0.1 * a.norm()
 
 
-def test_attention_stays_inside_the_open_interval_where_bf16_would_round_to_one():
-    model = small().eval()
+@hosts
+def test_attention_stays_inside_the_open_interval_where_bf16_would_round_to_one(host):
+    model = small(**host).eval()
     with torch.no_grad():
         model.attention.temporal_head.fc_b.bias.fill_(8.0)
         with torch.autocast("cpu", torch.bfloat16):

@@ -67,7 +67,16 @@ def test_adam_is_torchs_own_with_the_recipes_rate_and_decay():
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (3e-3, (0.9, 0.999), 1e-8, 0.0)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_adamw_decays_the_weights_themselves():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    before = layer.weight.item()
+    optimizer = build_optimizer(layer.parameters(), OptimConfig(name="adamw", lr=0.1, weight_decay=0.5))
+    layer.weight.grad = torch.zeros(1, 1)
+    optimizer.step()
+    assert layer.weight.item() == pytest.approx(before * (1 - 0.1 * 0.5))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_an_optimiser_keeps_as_many_values_a_weight_as_the_preflight_counts(name):
     layer = torch.nn.Linear(3, 2)
     optimizer = build_optimizer(layer.parameters(), OptimConfig(name=name))

@@ -4,6 +4,7 @@ import pyarrow.fs as pafs
 import pytest
 import torch
 from torchvision.models import resnet18
+from torchvision.models.video import swin3d_t
 
 from models import ModelConfig, build_model
 from pipeline.core import storage
@@ -38,6 +39,22 @@ def test_a_2d_network_is_inflated_and_the_first_worker_says_so(module, tmp_path,
     assert "tensors copied" in shown
     first_weights(module, InitConfig(source="imagenet2d", path=str(tmp_path / "r18.pth")), log=False)
     assert capsys.readouterr().out == ""
+
+
+def test_a_transformer_takes_kinetics_weights_from_a_file(tmp_path, capsys):
+    torch.manual_seed(1)
+    theirs = swin3d_t(weights=None).state_dict()
+    torch.save(theirs, tmp_path / "s.pth")
+    module = build_model(ModelConfig(backbone="swin3d", depth=12, width=96, classes=3, frames=4))
+    first_weights(module, InitConfig(source="kinetics400", path=str(tmp_path / "s.pth")), log=True)
+    assert torch.equal(module.state_dict()["perception.norm.weight"], theirs["norm.weight"])
+    assert "2 skipped (head.weight" in capsys.readouterr().out
+
+
+def test_kinetics_weights_are_of_no_resnet(module, tmp_path):
+    torch.save(resnet18().state_dict(), tmp_path / "r18.pth")
+    with pytest.raises(UserError, match=r"backbone=resnet3d.*swin3d"):
+        first_weights(module, InitConfig(source="kinetics400", path=str(tmp_path / "r18.pth")), log=False)
 
 
 @pytest.mark.parametrize("source", ["imagenet2d", "authors"])

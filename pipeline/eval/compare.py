@@ -38,13 +38,21 @@ class Paired:
 
     def p_value(self) -> float:
         """Two-sided exact McNemar test: how often a fair coin divides the differing videos at least as unevenly."""
-        differing, fewer = self.gained + self.lost, min(self.gained, self.lost)
-        tail = ways = 1
-        for i in range(fewer):
-            ways = ways * (differing - i) // (i + 1)  # that i + 1 of the differing videos were gained
-            tail += ways
-        # Integers until here: 2 ** -differing alone would be 0 for two thousand videos.
-        return min(1.0, (2 * tail) / (1 << differing))
+        return min(1.0, 2 * _at_most(min(self.gained, self.lost), self.gained + self.lost))
+
+    def p_worse(self) -> float:
+        """One-sided exact McNemar test: how often a fair coin lets the second gain as few of the differing videos."""
+        return _at_most(self.gained, self.gained + self.lost)
+
+
+def _at_most(heads: int, flips: int) -> float:
+    """Return the chance of at most so many heads in flips of a fair coin."""
+    tail = ways = 1
+    for i in range(heads):
+        ways = ways * (flips - i) // (i + 1)  # that i + 1 of the flips are heads
+        tail += ways
+    # Integers until here: 2 ** -flips alone would be 0 for two thousand videos.
+    return tail / (1 << flips)
 
 
 def paired(first_N: npt.NDArray[np.bool_], second_N: npt.NDArray[np.bool_]) -> Paired:

@@ -24,6 +24,8 @@ def test_the_p_value_is_that_of_a_fair_coin(gained, lost):
     found = Paired(2000, gained, lost).p_value()
     expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     assert found == pytest.approx(expected, rel=1e-9)
+    worse = binomtest(gained, gained + lost, alternative="less").pvalue if gained + lost else 1.0
+    assert Paired(2000, gained, lost).p_worse() == pytest.approx(worse, rel=1e-9)
 
 
 @pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (5, 0, 2 / 32), (3, 3, 1.0), (6, 1, 16 / 128)])

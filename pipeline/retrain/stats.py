@@ -65,10 +65,11 @@ def by_class(scored: Scored) -> ByClass:
     if not scored.champion_lead_N:
         return counts
     more_N = credit(np.array(scored.candidate_lead_N)) - credit(np.array(scored.champion_lead_N))
-    up_N = np.maximum(more_N, 0.0) ** 2
-    credit_K, upward_K = (np.bincount(label_N, values_N, classes) for values_N in (more_N, up_N))
-    credit_K, upward_K = sums
-    return replace(counts, credit_K=credit_K, upward_K=upward_K)
+
+    def total(values_N: FloatArray) -> FloatArray:
+        return np.bincount(label_N, values_N, classes).astype(np.float64)
+
+    return replace(counts, credit_K=total(more_N), upward_K=total(np.maximum(more_N, 0.0) ** 2))
 
 
 def holm(p_K: Sequence[float]) -> list[float]:

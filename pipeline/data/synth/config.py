@@ -43,6 +43,10 @@ class SynthConfig:
     active: tuple[float, float] = (0.5, 0.8)
     """Share of a video's frames that the action fills; before and after it the scene is at rest."""
 
+    decoy: float = 0.0
+    """Size of a second action, of another class, as a share of the first's; 0 is none. It follows the first and means
+    nothing: *when* something moves then matters, and no frame by itself shows whether it does."""
+
     travel: tuple[float, float] = (0.6, 0.8)
     """Size of the action: share of the frame's side that is crossed; zooms and turns are scaled from it."""
 
@@ -68,8 +72,9 @@ class SynthConfig:
         if (
             min(self.train, self.validation, self.classes - 1) < 1
             or min(self.test, self.distractors) < 0
-            or not 2 <= self.frames[0] <= self.frames[1]
-            or not 0 < self.active[0] <= self.active[1] <= 1
+            or not (3 if self.decoy else 2) <= self.frames[0] <= self.frames[1]
+            or not 0 < self.active[0] <= self.active[1] <= (0.5 if self.decoy else 1)
+            or self.decoy < 0
             or any(side < 32 or side % 2 for side in (*self.widths, *self.heights))
         ):
             raise UserError(
@@ -77,7 +82,7 @@ class SynthConfig:
                     "The synthetic data set's config is impossible",
                     got=self,
                     allowed="videos in train and validation, two classes, two frames, active in (0, 1], even sides "
-                    "from 32 pixels",
+                    "from 32 pixels; with a decoy three frames, active in (0, 0.5]",
                     fix="correct the field",
                 )
             )

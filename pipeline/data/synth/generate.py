@@ -176,8 +176,8 @@ def _write_truth(
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    arguments: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return arguments
+    """Return the arguments that a file holds; a dial that was added since has the value that changes nothing."""
+    return to_dict(from_dict(SynthRequest, json.loads(path.read_text()))) if path.exists() else None
 
 
 def _refuse_others(out: Path, arguments: dict[str, Any]) -> None:

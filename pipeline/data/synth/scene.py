@@ -16,6 +16,8 @@ exactly and by construction:
 Bounded motions such as covering or growing would break this: an early frame would show where they start. What is left
 is what the codec leaks through the neighbours of a frame; the tests measure that it is nothing a network can use.
 
+A decoy, a second action that follows the first, adds a displacement too, so all of this still holds.
+
 With label=appearance the class is the main object's shape and colour, and the action is drawn like everything else:
 then motion says nothing about the label, and a single frame everything.
 """
@@ -174,7 +176,7 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
     fps = int(rng.choice(config.fps))
     shortest, longest = config.frames
     frames = shortest + round((longest - shortest) * (1 - math.sqrt(rng.random())))
-    progress_V = _progress(rng, frames, rng.uniform(*config.active))
+    progress_V = _progress(rng, frames, rng.uniform(*config.active), actions=2 if config.decoy else 1)
     short = min(height, width)
     travel = rng.uniform(*config.travel)
 
@@ -191,14 +193,14 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
     action = ACTIONS[label]
     if config.label == "appearance":
         action, backdrop = _dress(rng, config, label, shapes, colours, backdrop)
-    moved = {kind: progress_V * travel * (action.moved == kind) for kind in ("object", "camera", "zoom", "angle")}
-    sign = np.array(action.direction)
-    pan_V2 = moved["camera"][:, None] * sign * (width, height)
-    pull_V2 = moved["object"][:, None] * sign * (width, height)
-    turn_V = moved["angle"] * sign[0] * TURN_PER_TRAVEL * 2 * math.pi
-    zoom_V = zoom + moved["zoom"] * sign[0] * ZOOM_PER_TRAVEL
-
-    shift_V2 = pan_V2 + shake_V2
+    moved = _displaced(action, progress_V * travel)
+    if config.decoy:
+        later = _displaced(_other(rng, action, config), _progress_after(rng, progress_V) * travel * config.decoy)
+        moved = {kind: way_V2 + later[kind] for kind, way_V2 in moved.items()}
+    pull_V2 = moved["object"] * (width, height)
+    turn_V = moved["angle"][:, 0] * TURN_PER_TRAVEL * 2 * math.pi
+    zoom_V = zoom + moved["zoom"][:, 0] * ZOOM_PER_TRAVEL
+    shift_V2 = moved["camera"] * (width, height) + shake_V2
     swayed_NV2 = places_N2[:, None] + sway_NV2 + shift_V2
     things = [
         Thing(str(shape), colour, float(radius), centre_V2, np.full(frames, angle))
@@ -227,12 +229,36 @@ def _periods(radii_N: Floats, width: int, height: int) -> Floats:
     return periods
 
 
-def _progress(rng: np.random.Generator, frames: int, share: float) -> Floats:
-    """Progress (V,) of the action: 0 at the first rest, strictly between 0 and 1 while active, 1 at the second."""
-    length = min(max(round(share * frames), 1), frames)
-    start = int(rng.integers(0, frames - length + 1))
-    progress_V: Floats = np.clip((np.arange(frames) - start + 1) / (length + 1), 0, 1)
-    return progress_V
+def _progress(rng: np.random.Generator, frames: int, share: float, actions: int) -> Floats:
+    """Progress (V,) of the action: 0 at the first rest, strictly between 0 and 1 while active, 1 at the second.
+
+    Room is left for further actions of the same length after it, with a frame of rest between.
+    """
+    length = min(max(round(share * frames), 1), (frames + 1) // actions - 1)
+    return _rising(int(rng.integers(0, frames + 2 - actions * (length + 1))), length, frames)
+
+
+def _progress_after(rng: np.random.Generator, first_V: Floats) -> Floats:
+    """Progress (V,) of an action as long as the first, somewhere after it and a frame of rest."""
+    active = np.flatnonzero((first_V > 0) & (first_V < 1))
+    return _rising(int(rng.integers(active[-1] + 2, len(first_V) - len(active) + 1)), len(active), len(first_V))
+
+
+def _other(rng: np.random.Generator, action: Action, config: SynthConfig) -> Action:
+    """Another of the actions that the data set's classes are."""
+    others = [other for other in ACTIONS[: config.classes] if other is not action]
+    return others[int(rng.integers(len(others)))]
+
+
+def _rising(start: int, length: int, frames: int) -> Floats:
+    rising_V: Floats = np.clip((np.arange(frames) - start + 1) / (length + 1), 0, 1)
+    return rising_V
+
+
+def _displaced(action: Action, way_V: Floats) -> dict[Moved, Floats]:
+    """What an action adds to everything that can be moved, (V, 2), in travels; zoom and angle use the first of both."""
+    kinds: tuple[Moved, ...] = ("object", "camera", "zoom", "angle")
+    return {kind: (way_V * (action.moved == kind))[:, None] * np.array(action.direction) for kind in kinds}
 
 
 def _draw_colours(rng: np.random.Generator, config: SynthConfig) -> tuple[tuple[int, int, int], list[str]]:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,17 @@ def test_a_finished_data_set_is_left_alone_and_others_are_refused(made, tmp_path
         make(folder, dataclasses.replace(request, seed=1))
     assert make(folder, request)
     assert hashes(folder) == whole
+
+
+def test_a_data_set_from_before_a_dial_was_added_is_known(tmp_path):
+    request = SynthRequest("ssv2", SMALL, seed=4)
+    make(tmp_path / "old", request)
+    marker = tmp_path / "old" / MARKER
+    arguments = json.loads(marker.read_text())
+    assert arguments["config"].pop("decoy") == 0.0
+    marker.write_text(json.dumps(arguments))
+    assert not make(tmp_path / "old", request)
+    assert read_request(tmp_path / "old") == request
 
 
 def test_a_request_is_read_back_only_from_a_finished_data_set(made, tmp_path):

@@ -236,3 +236,42 @@ def test_labels_by_appearance_leave_other_draws_as_they_were():
 def test_more_classes_than_appearances_are_refused():
     with pytest.raises(UserError, match="label=appearance"):
         used_classes(dataclasses.replace(APPEARANCE, classes=7))
+
+
+DECOYED = dataclasses.replace(STILL, decoy=0.5, active=(0.3, 0.4), distractors=1, sway=0.0)
+
+
+def test_a_decoy_moves_as_another_class_after_the_action():
+    for n in range(60):
+        scene = draw_scene(DECOYED, n % CONFIG.classes, (2, n))
+        after = int(np.flatnonzero(scene.active_V)[-1]) + 1
+        main, sides = scene.things[-1], (scene.width, scene.height)
+        # In shares of the sides: the camera's way, and the object's beside it.
+        way_VD = np.concatenate([scene.shift_V2 / sides, (main.centre_V2 - scene.shift_V2) / sides], axis=1).round(9)
+        action_D, decoy_D = way_VD[after] - way_VD[0], way_VD[-1] - way_VD[after]
+        assert np.count_nonzero(action_D) == np.count_nonzero(decoy_D) == 1
+        assert np.sign(action_D).tolist() != np.sign(decoy_D).tolist()
+        assert scene.active_V[:after].sum() == scene.active_V.sum() == after - np.flatnonzero(scene.active_V)[0]
+        length = int(scene.active_V.sum())
+        ratio = np.abs(decoy_D).sum() / np.abs(action_D).sum()
+        # A first or last frame of the video may lie within a movement, which is then a step short.
+        assert 0.5 * length / (length + 1) - 1e-6 <= ratio <= 0.5 * (length + 1) / length + 1e-6
+
+
+def test_a_frame_of_a_video_with_a_decoy_tells_nothing():
+    draws = 500
+    rank_N = (np.arange(draws) + 0.5) / draws
+    for label in (0, 4):
+        scenes = [draw_scene(DECOYED, label, (label, n)) for n in range(draws)]
+        for when, frame_of in WHEN.items():
+            x_ND = np.stack([phases(scene, frame_of(scene)) for scene in scenes])
+            distance_D = np.abs(np.sort(x_ND, axis=0) - rank_N[:, None]).max(axis=0)
+            assert (distance_D < 2.45 / np.sqrt(draws)).all(), (when, distance_D)
+
+
+def test_a_decoy_needs_room():
+    for wrong in ({"active": (0.5, 0.8)}, {"frames": (2, 9)}):
+        with pytest.raises(UserError, match=r"with a decoy three frames, active in \(0, 0\.5\]"):
+            dataclasses.replace(DECOYED, **wrong)
+    shortest = draw_scene(dataclasses.replace(DECOYED, frames=(3, 3)), 0, (0, 0))
+    assert shortest.active_V.sum() == 1

@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo demo-two-stream test test-all check format bench clean
+.PHONY: help install demo demo-two-stream demo-annotate demo-loop test test-all check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +26,12 @@ demo: $(READY) ## synth videos -> shards -> ST-ABN by ray job submit -> scores, 
 
 demo-two-stream: $(READY) ## videos -> shards -> flow -> two streams, maps, attention nets -> fused scores (under 15 minutes on 2 cores)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_two_stream.py
+
+demo-annotate: $(READY) ## the annotation page over clips that the demo's network gets wrong, until Ctrl-C (makes what it needs of the demo)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_annotate.py
+
+demo-loop: $(READY) ## mine -> eight simulated annotators through HTTP -> sealed batch -> fine-tuning beside its control (under 10 minutes on 2 cores)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_loop.py
 
 # Files of tests that start Ray get a process each: a driver that joins one cluster after another keeps threads and
 # references of the earlier ones, and now and then waits for a task of a cluster that is gone. All others share two

@@ -11,32 +11,17 @@ cluster that cluster/laptop.sh starts and stops.
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.cli import guarded, here
-from pipeline.core.errors import UserError, problem
+from jobs.cli import guarded
+from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, network, run
 
-CHECKOUT, LAPTOP = Path(__file__).resolve().parents[1], "cluster/laptop.sh"
-MARKER = ".star-demo"  # lies in a folder that a demo made, and may therefore delete
 RECIPES = ("stabn_demo", "baseline_demo", "oneframe_demo")
 INVERTED = ("spatial", "temporal", "both")
-
-
-def run(title: str, *command: str) -> None:
-    """Run one step, its output shown; the step's own message explains a failure."""
-    started_s = time.monotonic()
-    print(f"\n== {title}\n$ {' '.join(command)}", flush=True)
-    status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode  # noqa: S603 (our own commands)
-    if status:
-        fix = f"mend what the output above says, then: python {here(sys.argv[0])} --keep"
-        raise UserError(problem(f"'{title}' failed", got=f"exit status {status}", allowed="0", fix=fix))
-    print(f"   {time.monotonic() - started_s:.0f} s", flush=True)
 
 
 def summary(out: Path, seconds: float) -> str:
@@ -70,10 +55,9 @@ def summary(out: Path, seconds: float) -> str:
 def steps(out: Path) -> None:
     """Make, prepare, train, evaluate, explain."""
     videos, prepared, runs = out / "videos", out / "prepared", out / "runs"
-    run("make real encoded videos", "jobs/make_synth.py", str(videos), "--size", "demo")
-    source = ("--name", "ssv2", "--source", str(videos), "--out", str(prepared), "--short-side", "64")
-    run("decode, check and shard them", LAPTOP, "submit", "jobs/prepare_data.py", *source)
-    for recipe in RECIPES:
+    first, *others = RECIPES
+    network(out, first, "--size", "demo")
+    for recipe in others:
         where = ("--data", str(prepared), "--storage", str(runs), "--run", recipe)
         run(f"train {recipe}", LAPTOP, "submit", "jobs/train_stabn.py", recipe, *where)
     for recipe in RECIPES:
@@ -86,16 +70,6 @@ def steps(out: Path) -> None:
     run("explain three videos", "jobs/explain.py", *chosen, *where, "--truth", str(videos / "truth.parquet"))
 
 
-def make_anew(out: Path) -> None:
-    """Empty the folder of an earlier demo; refuse one that no demo made."""
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
-        fix = "give another --out, or add --keep to use the folder as it is"
-        raise UserError(problem("The folder is not a demo's", got=str(out), allowed="a new or empty folder", fix=fix))
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARKER).touch()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps, stop the cluster that they needed, and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,13 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_s, out = time.monotonic(), args.out.resolve()
     if not args.keep:
         make_anew(out)
-    was_up = subprocess.run([LAPTOP, "status"], cwd=CHECKOUT, check=False).returncode == 0  # noqa: S603 (ours)
-    try:
-        run("start a Ray cluster on this machine", LAPTOP, "start")
+    with cluster():
         steps(out)
-    finally:
-        if not was_up:
-            subprocess.run([LAPTOP, "stop"], cwd=CHECKOUT, check=False)  # noqa: S603 (our own command)
     print("\n" + summary(out, time.monotonic() - started_s))
     return 0
 

@@ -12,7 +12,6 @@ cluster that cluster/laptop.sh starts and stops.
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import guarded
-from jobs.demo import CHECKOUT, LAPTOP, make_anew, run
+from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, run
 
 RECIPE = "two_stream_demo"
 VIDEOS = ("train=840", "validation=280", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
@@ -89,13 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_s, out = time.monotonic(), (args.out or CHECKOUT / "runs" / f"demo-two-stream{suffix}").resolve()
     if not args.keep:
         make_anew(out)
-    was_up = subprocess.run([LAPTOP, "status"], cwd=CHECKOUT, check=False).returncode == 0  # noqa: S603 (ours)
-    try:
-        run("start a Ray cluster on this machine", LAPTOP, "start")
+    with cluster():
         steps(out, args.label)
-    finally:
-        if not was_up:
-            subprocess.run([LAPTOP, "stop"], cwd=CHECKOUT, check=False)  # noqa: S603 (our own command)
     print("\n" + summary(out, args.label, time.monotonic() - started_s))
     return 0
 

@@ -18,7 +18,7 @@ from pipeline.annotate.batches import BatchRow, batch_id, write_batch
 from pipeline.annotate.database import Database
 from pipeline.annotate.errors import RefusedError
 from pipeline.annotate.rules import SOURCES, merge
-from pipeline.annotate.tables import batch_items, batches, campaigns, comparisons, items, submissions, tasks
+from pipeline.annotate.tables import batch_items, batches, campaigns, comparisons, flags, items, submissions, tasks
 
 
 def seal(database: Database, campaign: str, root: str, actor: str = "system") -> dict[str, Any] | None:
@@ -77,6 +77,7 @@ def _publish(database: Database, batch: Any, root: str) -> dict[str, Any]:
         found = connection.execute(joined.where(batch_items.c.batch == batch.id).order_by(items.c.uid)).all()
         rows = [_row(connection, campaign.facts, item) for item in found]
         agreement = _agreement(connection, [item.uid for item in found])
+        flagged = _flagged(connection, batch, [item.uid for item in found])
     assert batch_id(rows) == batch.id, "answers are append-only, so a batch stays what it was when it was sealed"
     facts = {
         "campaign": campaign.id,
@@ -86,6 +87,7 @@ def _publish(database: Database, batch: Any, root: str) -> dict[str, Any]:
         **{name: campaign.facts[name] for name in ("dataset", "passport", "model", "rule", "leak", "settings")},
         "decisions": dict(sorted(Counter(row.decision for row in rows).items())),
         "agreement": agreement,
+        "flagged": flagged,
     }
     manifest = write_batch(root, rows, facts)
     with database.write() as connection:
@@ -102,6 +104,16 @@ def _agreement(connection: Connection, uids: Sequence[str]) -> dict[str, Any]:
         "mean_kappa": float(np.mean(kappas)) if kappas else None,
         "mean_distance": float(np.mean(sorted(row.distance for row in rows))) if rows else None,
     }
+
+
+def _flagged(connection: Connection, batch: Any, uids: Sequence[str]) -> int:
+    """Return how many clips people would not judge since the batch before, and that are not in this one after all."""
+    of_campaign = batches.c.campaign == batch.campaign
+    before = sa.select(sa.func.max(batches.c.sealed)).where(of_campaign & (batches.c.sequence < batch.sequence))
+    since = (flags.c.at > (connection.scalar(before) or 0.0)) & (flags.c.at <= batch.sealed)
+    raised = sa.select(flags.c.item).join(items, items.c.uid == flags.c.item)
+    of_work = (items.c.campaign == batch.campaign) & (items.c.kind == "work")
+    return len(set(connection.scalars(raised.where(since & of_work))) - set(uids))
 
 
 def _row(connection: Connection, facts: dict[str, Any], item: Any) -> BatchRow:

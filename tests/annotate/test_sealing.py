@@ -12,8 +12,10 @@ from pipeline.annotate import answers, audit, queue, sealing
 from pipeline.annotate.batches import SCHEMA, BatchRow, batch_id, read_batch, write_batch
 from pipeline.annotate.database import Database
 from pipeline.annotate.errors import RefusedError
+from pipeline.annotate.importing import item_uid
 from pipeline.annotate.schema import Claim
-from pipeline.annotate.schema_items import DraftIn
+from pipeline.annotate.schema_admin import Review
+from pipeline.annotate.schema_items import DraftIn, Flag
 from pipeline.annotate.sealing import seal
 from pipeline.annotate.tables import batch_items, items
 from pipeline.core import storage
@@ -154,6 +156,31 @@ def test_two_who_agree_give_the_median_and_later_answers_the_next_batch(store, l
     assert first["items"] + second["items"] == 24
     other = read_batch(str(tmp_path / second["batch"]))
     assert not {one.video_id for one in batch.rows} & {one.video_id for one in other.rows}
+
+
+def test_a_batch_says_how_many_clips_nobody_would_judge_since_the_one_before(store, loaded, person_in, tmp_path):
+    campaign = loaded(store, double_share=0.0)
+    ada, eva = person_in(store, "Ada"), person_in(store, "Eva", "reviewer")
+
+    def flag_one():
+        with store.write() as connection:
+            lease = queue.claim(connection, store.clock(), ada, Claim(campaign=campaign, tab="tab"))[0].lease
+            store.clock.now += 1
+            answers.flag(connection, store.clock(), ada.id, lease.item, lease.token, Flag(reason="wrong_label"))
+        return lease.item
+
+    back, _ = flag_one(), flag_one()
+    with store.write() as connection:
+        answers.review(connection, store.clock(), eva.id, back, Review(decision="return"))
+    answer_all(store, campaign, [ada], [0.5], limit=4)
+    first = seal(store, campaign, str(tmp_path))
+    store.clock.now += 1
+    flag_one()
+    answer_all(store, campaign, [ada], [0.5])
+    second = seal(store, campaign, str(tmp_path))
+    answered = {item_uid(campaign, one.video_id) for one in read_batch(str(tmp_path / first["batch"])).rows}
+    assert (first["flagged"], second["flagged"]) == (1 if back in answered else 2, 1)
+    assert first["items"] + second["items"] == 22
 
 
 def test_an_unknown_campaign(lite, tmp_path):

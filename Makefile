@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo demo-two-stream demo-annotate demo-loop test test-all check format bench clean
+.PHONY: help install demo demo-two-stream demo-sweep demo-annotate demo-loop demo-retrain test test-all check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,12 @@ demo-annotate: $(READY) ## the annotation page over clips that the demo's networ
 
 demo-loop: $(READY) ## mine -> eight simulated annotators through HTTP -> sealed batch -> fine-tuning beside its control (under 10 minutes on 2 cores)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_loop.py
+
+demo-retrain: $(READY) ## two nights of retraining: good batches promote, bad ones are refused, a rollback undoes (about 10 minutes on 2 cores)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_retrain.py
+
+demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunings and the control (under 15 minutes on 2 cores)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_sweep.py
 
 # Files of tests that start Ray get a process each: a driver that joins one cluster after another keeps threads and
 # references of the earlier ones, and now and then waits for a task of a cluster that is gone. All others share two

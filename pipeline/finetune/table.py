@@ -90,7 +90,7 @@ def table(answers: Mapping[str, Answers], edited: Sequence[int]) -> str:
         paired = compared(answers[a], answers[b], edited)
         cells = [f"+{paired[g].gained} -{paired[g].lost} (p {paired[g].p_value():.3f})" for g in GROUPS]
         lines.append((f"{a} to {b}, videos", *cells))
-    return "\n".join([_aligned(lines), "", _inversions(answers)])
+    return "\n".join([aligned(lines), "", _inversions(answers)])
 
 
 def _inversions(answers: Mapping[str, Answers]) -> str:
@@ -98,10 +98,11 @@ def _inversions(answers: Mapping[str, Answers]) -> str:
     lines: list[tuple[str, ...]] = [("top-1 % of all", *(INVERSION_NAMES[i] for i in INVERSIONS))]
     for name, one in answers.items():
         lines.append((name, *(f"{100 * one.counts[i].top1().value:.2f}" for i in INVERSIONS)))
-    return _aligned(lines)
+    return aligned(lines)
 
 
-def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+def aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """Return rows of cells as text: the first column flush left, the others flush right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])

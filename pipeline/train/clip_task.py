@@ -81,8 +81,12 @@ class ClipTask:
     def count(self, module: nn.Module, batch: Batch, settings: StepSettings) -> Mapping[str, torch.Tensor]:
         """Return hits of both branches among the highest 1 and 5 logits, and the summed loss."""
         output, label_B = answer(module, batch, settings)
+        return self.counted(output, label_B)
+
+    def counted(self, output: StAbnOutput, label_B: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the sums of `count` for what the network said."""
         sums = {
-            VIDEOS: torch.tensor(len(label_B), device=settings.device),
+            VIDEOS: torch.tensor(len(label_B), device=label_B.device),
             "top1": correct_at(output.logits_BK, label_B, 1),
             "top5": correct_at(output.logits_BK, label_B, 5),
             "loss": loss_sums(output, label_B).total(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from ray.train import (
     RunConfig,
     ScalingConfig,
     TrainingFailedError,
+    UserCallback,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -75,6 +76,23 @@ class Trained:
     tracking_uri: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a run has as a part of something larger, such as a sweep."""
+
+    start: str = ""
+    """Checkpoint of another run on the same data, whose weights, optimiser and step a new run goes on from."""
+    callbacks: tuple[UserCallback, ...] = ()
+    """Of Ray Train's controller, beside those that track the run."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of the MLflow run, beside those of every run."""
+    patience_s: float = 0.0
+    """How long another driver of the run is waited for, seconds."""
+
+
+ALONE = Part()
+
+
 def train(
     recipe: RunRecipe,
     *,
@@ -83,6 +101,7 @@ def train(
     open_task: OpenTask = ClipTask,
     name: str = "",
     same_data_as: TrainedOn | None = None,
+    part: Part = ALONE,
     hooks: tuple[StepHook, ...] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Trained:
@@ -95,6 +114,7 @@ def train(
         open_task: makes what is trained, likewise; both get the recipe, and fit its type.
         name: of the run; empty for a new one. A run that exists goes on from its last checkpoint.
         same_data_as: refuse any other data, for a run that is repeated.
+        part: what the run has as a part of something larger.
         hooks: called in every worker after each step.
         clock: rank 0's clock for checkpoints by time, seconds.
 
@@ -109,11 +129,11 @@ def train(
     if not has_record(root, name):  # a run that exists has weights of its own
         task.check_first_weights()
     _claim(recipe, root, task, feed)
-    with driving(root, name):
+    with driving(root, name, patience_s=part.patience_s):
         record, resumed = open_record(root, name, recipe, feed.passport, feed.rows)
         print(f"{'resuming' if resumed else 'starting'} run {name} in {root}", flush=True)
         tracked = _tracked(recipe, root, record)
-        about = _about(recipe, feed, storage.join(root, name))
+        about = _about(recipe, feed, storage.join(root, name), part.tags)
         run_id = tracked.begin(*about)
         if run_id and run_id != record.mlflow_run_id:
             record = update_record(root, record, mlflow_run_id=run_id)
@@ -124,10 +144,11 @@ def train(
             data=TrainedOn(feed.passport, storage.join(root, name)),
             plan=feed.plan,
             mlflow_run_id=record.mlflow_run_id,
+            start=part.start,
             hooks=hooks,
             clock=clock,
         )
-        result = _fit_tracked(job, root, name, tracked)
+        result = _fit_tracked(job, root, name, tracked, part.callbacks)
         if not run_id:  # MLflow was away at the start; it may be back
             run_id = tracked.begin(*about)
         tracked.end("FINISHED")
@@ -198,7 +219,9 @@ def _tracked(recipe: RunRecipe, root: str, record: RunRecord) -> TrackedRun:
     return TrackedRun(uri, recipe.tracking.experiment, record.name, record.key, artifact_root=artifacts)
 
 
-def _about(recipe: RunRecipe, feed: TrainingFeed, run: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+def _about(
+    recipe: RunRecipe, feed: TrainingFeed, run: str, more: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Return parameters, JSON artifacts and tags of the MLflow run: all that another run needs to repeat this one."""
     code = software()
     data = {
@@ -212,15 +235,15 @@ def _about(recipe: RunRecipe, feed: TrainingFeed, run: str) -> tuple[dict[str, A
         "software": code,
     }
     plain = to_dict(recipe)
-    tags = {"star.run": run, "star.passport": feed.passport.digest}
+    tags = {**more, "star.run": run, "star.passport": feed.passport.digest}
     tags |= {f"star.software.{name}": text for name, text in code.items()}
     return flatten(plain), {"recipe.json": plain, "data.json": data}, tags
 
 
-def _fit_tracked(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
+def _fit_tracked(job: Job, root: str, name: str, tracked: TrackedRun, more: tuple[UserCallback, ...]) -> Any:
     """Fit, and let the MLflow run say how an attempt ended that did not finish."""
     try:
-        return _fit(job, root, name, tracked)
+        return _fit(job, root, name, (Tracking(tracked, storage.join(root, name)), *more))
     except KeyboardInterrupt:
         tracked.end("KILLED")
         raise
@@ -229,7 +252,7 @@ def _fit_tracked(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
         raise
 
 
-def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
+def _fit(job: Job, root: str, name: str, callbacks: tuple[UserCallback, ...]) -> Any:
     compute, train_config = job.recipe.compute, job.recipe.train
     filesystem, path = storage.resolve(root)
     trainer = TorchTrainer(
@@ -253,7 +276,7 @@ def _fit(job: Job, root: str, name: str, tracked: TrackedRun) -> Any:
             checkpoint_config=CheckpointConfig(
                 num_to_keep=train_config.keep, checkpoint_score_attribute="score", checkpoint_score_order="max"
             ),
-            callbacks=[Tracking(tracked, storage.join(root, name))],
+            callbacks=list(callbacks),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )

@@ -44,6 +44,8 @@ class Job:
     """The data as the driver found it; a worker that finds other data refuses to train on it."""
     plan: Plan
     mlflow_run_id: str = ""
+    start: str = ""
+    """Checkpoint of another run that a new run goes on from; empty: the first weights."""
     hooks: tuple[StepHook, ...] = ()
     clock: Callable[[], float] = time.monotonic
     """Seconds; rank 0's decides when to checkpoint."""
@@ -115,7 +117,7 @@ def prepare(job: Job) -> Ready | UserError:
         node = f"The prepared data that worker {settings.rank} finds at {recipe.data.root}"
         refuse_other_data(node, feed.passport, feed.plan, of_run=of_run, rows=feed.rows)
         # 3. The last checkpoint or the first weights.
-        restored = _last_checkpoint()
+        restored = _last_checkpoint() or (checkpoint.read(job.start) if job.start else None)
         if restored:
             passport = Passport(restored.passport, restored.passport_parts)
             refuse_other_data(f"The checkpoint at step {restored.step}", passport, Plan(**restored.plan), of_run=of_run)

@@ -109,8 +109,8 @@ def draw_curves(systems: Sequence[Curves]) -> bytes:
             loss.plot(one.loss[stream].epochs, one.loss[stream].values, **style)
             marker = "o" if len(one.top1[stream].epochs) < 30 else ""
             top1.plot(one.top1[stream].epochs, one.top1[stream].values, marker=marker, markersize=4, **style)
-    _label(loss, "training loss", "epoch", "cross-entropy")
-    _label(top1, "validation, 0.1 in place of maps", "epoch", "top-1 %")
+    label(loss, "training loss", "epoch", "cross-entropy")
+    label(top1, "validation, 0.1 in place of maps", "epoch", "top-1 %")
     top1.set_ylim(0, 100)
     loss.set_ylim(bottom=0)
     loss.legend(frameon=False, fontsize=8)
@@ -135,10 +135,11 @@ def _bars(axes: Axes, systems: Sequence[Curves]) -> None:
     axes.set_xticks(range(len(systems)), names, fontsize=8)
     axes.set_xlim(-0.6, len(systems) - 0.4)
     axes.margins(y=0.12)
-    _label(axes, "cost", "", "seconds")
+    label(axes, "cost", "", "seconds")
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
+def label(axes: Axes, title: str, x: str, y: str) -> None:
+    """Give axes their words and the looks of all our drawings."""
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -173,3 +173,9 @@ def test_a_record_that_cannot_be_read_holds_nothing(tmp_path):
     (tmp_path / "r" / RECORD).write_text("{half")
     with driving(str(tmp_path), "r"):
         assert record(tmp_path)["pid"] == os.getpid()
+
+
+def test_a_driver_that_is_about_to_end_is_waited_for(tmp_path, other):
+    threading.Timer(1.5, other.kill).start()
+    with driving(str(tmp_path), "r", patience_s=60.0):
+        assert record(tmp_path)["pid"] == os.getpid()

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""A sweep in minutes on two cores: a small network, edits of two classes, and twelve fine-tunings beside the control.
+
+    make demo-sweep                    everything below runs/demo-sweep, which is made anew
+    python jobs/demo_sweep.py --keep   go on from what is there, also after the sweep was killed
+
+Every step is a command that is printed before it runs and works by itself. The edits are made here by a program that
+knows the truth of the synthetic videos; jobs/demo_loop.py has them made through the annotation service.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.cli import guarded, here
+from jobs.demo_steps import CHECKOUT, make_anew, run
+
+RECIPE = "stabn_demo"
+DIALS = ("train=480", "frames=[16,40]", "active=[0.25,0.45]", "distractors=3")
+BASE = ("train.epochs=12", "train.eval_every=12")
+EDITED = (0, 1)
+"""Classes whose training videos all get an edit; of five one is held out."""
+HELD_OUT = 5
+TRIAL = ("train.epochs=3", "train.eval_every=3", "optim.lr=0.02", "compute.data_cpus=0")
+SPACE = ("edits.gamma_t=log(0.1,300)", "optim.schedule=choice(multistep,cosine)")
+GRID = ("--searcher", "grid", "--points", "6")
+
+
+def edit(prepared: str, truth: str, batches: Path) -> str:
+    """Seal a batch of edits made from the truth, if there is none yet; returns its folder."""
+    if found := sorted(batches.glob("*/manifest.json")):
+        return str(found[0].parent)
+
+    from pipeline.annotate.batches import BatchRow, write_batch
+    from pipeline.annotate.simulate import levels_of
+    from pipeline.data.store.prepared import PreparedDataset
+    from pipeline.eval.truth import read_truth
+
+    dataset, active = PreparedDataset.open(prepared), read_truth(truth)
+    fps = {row.id: row.fps for row in dataset.rows}
+    videos = [video for video in dataset.videos("train") if video.label in EDITED]
+    rows = [
+        BatchRow(
+            video_id=video.id,
+            dataset=dataset.name,
+            label=video.label,
+            num_frames=video.frames,
+            fps=fps[video.id],
+            scores=tuple(float(level) for level in levels_of(active[video.id])),
+            source=(0,) * video.frames,
+            init="blank",
+            annotators=("truth",),
+            n_annotators=1,
+            kappa=None,
+            decision="imported",
+            model_version_shown="",
+            editor_version="",
+            submitted_at=0.0,
+            seconds_spent=0.0,
+            split="heldout_edit" if number % HELD_OUT == 0 else "train",
+        )
+        for number, video in enumerate(videos)
+    ]
+    batch = write_batch(str(batches), rows, {"passport": dataset.passport})["batch"]
+    print(f"\n== edits of {len(rows)} videos from the truth\n   {here(str(batches / batch))}", flush=True)
+    return str(batches / batch)
+
+
+def steps(out: Path) -> None:
+    """Make videos and a network, edit, sweep."""
+    videos, prepared, runs = str(out / "videos"), str(out / "prepared"), str(out / "runs")
+    run("make real encoded videos", "jobs/make_synth.py", videos, "--size", "demo", "--set", *DIALS)
+    source = ("--name", "ssv2", "--source", videos, "--out", prepared, "--short-side", "64")
+    run("decode, check and shard them", "jobs/prepare_data.py", *source)
+    where = ("--data", prepared, "--storage", runs, "--run", RECIPE)
+    run("train the network that is fine-tuned", "jobs/train_stabn.py", RECIPE, *BASE, *where)
+    batch = edit(prepared, str(Path(videos) / "truth.parquet"), out / "batches")
+    base = (*TRIAL, "--run", RECIPE, "--batches", batch, "--storage", runs, "--name", "demo-sweep")
+    sweep = ("--search", *SPACE, *GRID, "--out", str(out / "sweep"))
+    run("sweep: 12 trials and the control", "jobs/tune_stabn.py", *base, *sweep)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps and print where the results lie."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "demo-sweep", help="folder (runs/demo-sweep)")
+    parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
+    args = parser.parse_args(arguments)
+    started_s, out = time.monotonic(), args.out.resolve()
+    if not args.keep:
+        make_anew(out)
+    steps(out)
+    found = json.loads((out / "sweep" / "results.json").read_text())
+    ended = [trial for trial in found["trials"] if trial["state"] == "finished"]
+    print(f"\n{len(ended) - 1} trials and the control have ended; the winner is trial {found['winner']}")
+    for picture in ("fields.png", "parallel.png"):
+        print(f"figure   {here(str(out / 'sweep' / picture))}")
+    print(f"MLflow   mlflow ui --backend-store-uri sqlite:///{out / 'runs' / 'mlflow.db'}")
+    print(f"\nthe demo took {(time.monotonic() - started_s) / 60:.1f} minutes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(main))

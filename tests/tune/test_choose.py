@@ -1,0 +1,78 @@
+"""The rule that names a winner: edited classes are to rise, and the others must not pay for it."""
+
+import itertools
+import random
+
+import pytest
+
+from pipeline.eval.metrics import Interval
+from pipeline.finetune.table import Share
+from pipeline.tune.choose import Score, front, rank_of, score_of, winner
+from pipeline.tune.ledger import Rung
+
+
+def pair(edited, other, heldout=None):
+    """A score of 100 edited and 200 other videos."""
+    near = None if heldout is None else Interval(heldout, heldout, heldout)
+    return Score({"edited": Share(edited, 100), "other": Share(other, 200)}, near, 5 if near else 0)
+
+
+def test_the_highest_edited_wins_among_those_whose_others_have_not_fallen():
+    scores = {0: pair(40, 180), 1: pair(70, 176), 2: pair(55, 178), 3: pair(50, 190)}
+    assert winner(scores, 0, margin=1.0) == 2  # 89 % is exactly a point below 90 %; 88 % is too low
+    assert winner(scores, 0, margin=0.5) == 3
+    assert winner(scores, 0, margin=2.0) == 1
+
+
+def test_the_control_wins_when_nothing_beats_it():
+    assert winner({0: pair(40, 180), 1: pair(70, 100), 2: pair(39, 200)}, 0, margin=1.0) == 0
+    assert winner({0: pair(40, 180), 1: pair(40, 180)}, 0, margin=1.0) == 0
+
+
+def test_of_equals_the_nearer_attention_wins_then_the_first():
+    scores = {0: pair(40, 180, 0.3), 1: pair(50, 180, 0.2), 2: pair(50, 180, 0.1), 3: pair(50, 180, 0.1)}
+    assert winner(scores, 0, margin=1.0) == 2
+
+
+def test_without_groups_the_highest_top1_wins():
+    scores = {0: Score({"all": Share(5, 10)}), 1: Score({"all": Share(7, 10)}), 2: Score({"all": Share(7, 10)})}
+    assert winner(scores, 0, margin=1.0) == 1
+    assert front(scores) == [1, 2]
+
+
+def test_a_rung_whose_others_have_fallen_ranks_below_every_rung_where_they_have_not():
+    control = pair(40, 180)
+    good, costly = pair(1, 178), pair(99, 177)
+    assert rank_of(good, control, 1.0) == 1.0
+    assert rank_of(costly, control, 1.0) < rank_of(good, control, 1.0)
+    assert rank_of(costly, None, 1.0) == 99.0  # nothing is known to hold it against
+
+
+def test_the_front_is_what_no_trial_beats():
+    rng = random.Random(0)
+    scores = {n: pair(rng.randint(30, 50), rng.randint(150, 170), rng.randint(1, 20) / 100) for n in range(40)}
+
+    def goods(n):
+        return scores[n].percent("edited"), scores[n].percent("other"), -scores[n].heldout.value
+
+    beaten = {
+        a
+        for a, b in itertools.permutations(scores, 2)
+        if goods(a) != goods(b) and all(y >= x for x, y in zip(goods(a), goods(b), strict=True))
+    }
+    found = front(scores)
+    assert set(found) == set(scores) - beaten
+    assert [goods(n)[0] for n in found] == sorted((goods(n)[0] for n in found), reverse=True)
+
+
+def test_scores_are_the_integers_behind_the_percent():
+    plain = score_of(Rung(step=1, epoch=1.0, metrics={"top1": 100 * 7 / 9}), videos=9)
+    assert plain.shares == {"all": Share(7, 9)}
+    metrics = {"top1": 50.0, "edited_hits": 3.0, "edited_videos": 4.0, "other_hits": 5.0, "other_videos": 12.0}
+    found = score_of(Rung(step=1, epoch=1.0, metrics=metrics), videos=99)
+    assert (found.shares, found.heldout) == ({"edited": Share(3, 4), "other": Share(5, 12)}, None)
+    near = score_of(
+        Rung(step=1, epoch=1.0, metrics=metrics | {"heldout_videos": 4.0, "heldout_mse": 0.2, "heldout_sd": 0.1}), 99
+    )
+    assert (near.heldout.value, near.heldout_videos) == (0.2, 4)
+    assert near.heldout.high - near.heldout.low == pytest.approx(2 * 1.959964 * 0.1 / 2)

@@ -1,0 +1,62 @@
+"""A sweep's folder: what is done stays done, and a name stands for one sweep."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.core.config import override, to_dict
+from pipeline.core.errors import UserError
+from pipeline.finetune.recipe import FinetuneRecipe
+from pipeline.tune.ledger import Identity, Ledger, Rung, key_of, with_rungs
+
+RECIPE = FinetuneRecipe(name="r")
+
+
+def identity(**changes):
+    values = {"name": "s", "recipe": to_dict(RECIPE), "space": ("optim.lr=log(1e-05,0.01)",), "searcher": "random"}
+    return Identity(**(values | {"scheduler": "fifo", "seed": 0, "points": 4} | changes))
+
+
+def test_a_trial_is_read_as_it_was_written(tmp_path):
+    ledger = Ledger(str(tmp_path), "s")
+    assert ledger.trials() == []
+    planned = ledger.plan(0, {"optim.milestones": [2, 4]}, RECIPE)
+    assert planned.run == f"s-{key_of(RECIPE)}"
+    done = ledger.update(0, state="finished", rungs=(Rung(step=4, epoch=1.0, metrics={"top1": 50.0}),), seconds=2.5)
+    assert Ledger(str(tmp_path), "s").trials() == [done]
+    assert done.is_done
+    assert not replace(done, state="failed").is_done
+
+
+def test_a_key_is_of_what_is_trained_and_of_nothing_else():
+    same = override(RECIPE, ["name=other", "compute.threads=4", "data.root=/elsewhere", "train.keep=9"])
+    assert key_of(same) == key_of(RECIPE)
+    others = ["optim.lr=0.5", "edits.gamma_t=1", "train.seed=1", "optim.milestones=[1]"]
+    keys = [key_of(override(RECIPE, [one])) for one in others] + [key_of(RECIPE), key_of(RECIPE, "donor")]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_sweep_is_continued_only_as_the_sweep_it_was(tmp_path):
+    ledger = Ledger(str(tmp_path), "s")
+    first, existed = ledger.open(identity())
+    assert not existed
+    moved = to_dict(override(RECIPE, ["data.root=/elsewhere", "compute.workers=2"]))
+    again, existed = ledger.open(identity(recipe=moved))
+    assert existed
+    assert again.key == first.key
+    with pytest.raises(UserError, match=r"optim\.lr 0\.01 -> 0\.5; .*seed 0 -> 1"):
+        ledger.open(identity(recipe=to_dict(override(RECIPE, ["optim.lr=0.5"])), seed=1))
+    with pytest.raises(UserError, match=r"space optim\.lr=log\(1e-05,0\.01\) -> optim\.lr=choice\(1\)"):
+        ledger.open(identity(space=("optim.lr=choice(1)",)))
+
+
+def test_a_rung_that_is_told_again_counts_once():
+    first, second = (Rung(step=s, epoch=s / 4, metrics={"top1": float(s)}) for s in (4, 8))
+    told_again = replace(first, metrics={"top1": 99.0})
+    assert with_rungs((first,), [told_again, second]) == (first, second)
+    assert with_rungs((), []) == ()
+
+
+def test_a_name_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="a/b"):
+        Ledger(str(tmp_path), "a/b")

@@ -1,0 +1,118 @@
+"""The table, the files and the winning command of a sweep whose trials are made up."""
+
+import json
+import shlex
+
+import pytest
+
+from jobs.cli import guarded
+from jobs.finetune_edits import main as finetune
+from jobs.train_stabn import main as train_stabn
+from pipeline.core.config import override
+from pipeline.data.config import DataConfig
+from pipeline.train.recipe import Recipe
+from pipeline.tune.figures import Drawn, draw_fields, draw_parallel
+from pipeline.tune.kinds import edits_target, recipe_target
+from pipeline.tune.ledger import Rung, Trial
+from pipeline.tune.run import Request, Swept
+from pipeline.tune.space import parse
+from pipeline.tune.summary import command, scores_of, summarise
+
+SEARCH = ("edits.gamma_t=log(0.1,100)", "optim.schedule=choice(multistep,cosine)", "optim.milestones=choice([2,4],[3])")
+VALUES = [
+    {},
+    {"edits.gamma_t": 3.0, "optim.schedule": "cosine", "optim.milestones": [2, 4]},
+    {"edits.gamma_t": 30.0, "optim.schedule": "multistep", "optim.milestones": [3]},
+    {"edits.gamma_t": 90.0, "optim.schedule": "cosine", "optim.milestones": [3]},
+    {"edits.gamma_t": 0.2, "optim.schedule": "cosine", "optim.milestones": [3]},
+]
+HITS = [(40, 180), (50, 179), (70, 120), (90, 180), (10, 180)]
+STATES = ["finished", "finished", "finished", "stopped", "failed"]
+
+
+@pytest.fixture
+def swept(tiny_checkpoint, batch, overrides, tmp_path):
+    """Trial 1 is good, 2 pays with the other classes, 3 was stopped early, 4 failed."""
+    target = edits_target(tiny_checkpoint, str(tmp_path), "best", [batch], overrides)
+    request = Request(name="made-up", target=target, space=parse(SEARCH, target.recipe), trials=4)
+    trials = []
+    for number, (values, (edited, other), state) in enumerate(zip(VALUES, HITS, STATES, strict=True)):
+        counts = {"edited_hits": edited, "edited_videos": 100, "other_hits": other, "other_videos": 200}
+        near = {"heldout_videos": 9, "heldout_mse": 0.1 + number / 100, "heldout_sd": 0.05}
+        rung = Rung(step=2, epoch=2.0, metrics=counts | near)
+        why = "it did" if state == "failed" else ""
+        key = f"{number:012d}"
+        trials.append(Trial(number=number, key=key, run=key, values=values, state=state, rungs=(rung,), why=why))
+    return Swept(request, str(tmp_path), tuple(trials), 300, "", "")
+
+
+def test_the_winner_is_of_trials_that_ended_and_cost_the_others_little(swept, tmp_path):
+    summary = summarise(swept, str(tmp_path / "out"))
+    assert summary.winner.number == 1
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (results["winner"], results["front"]) == (1, [2, 1, 0])
+    assert [trial["score"] is None for trial in results["trials"]] == [False] * 4 + [True]
+    assert results["trials"][1]["score"]["edited"]["top1"]["value"] == 0.5
+    lines = summary.text.splitlines()
+    assert any(line.startswith("trial 1  winner, front") and "50.00 (40.4 to 59.6)" in line for line in lines)
+    assert any(line.startswith("trial 3  stopped") for line in lines)
+    assert "trial 4 failed: it did" in summary.text
+    assert "at most 1 points below the control's" in summary.text
+    assert (tmp_path / "out" / "winner.sh").read_text().splitlines()[1] == summary.command
+    assert summary.metrics["sweep/winner/edited/top1"] == 50.0
+
+
+def test_the_winning_command_runs_and_is_the_winning_recipe(swept, tmp_path, capsys):
+    words = shlex.split(summarise(swept, str(tmp_path / "out")).command)
+    assert words[:2] == ["python", "jobs/finetune_edits.py"]
+    assert guarded(finetune, [*words[2:], "--describe"]) == 0
+    printed = capsys.readouterr().out
+    recipe = swept.request.target.run_of(1, VALUES[1])
+    for line in ("edits.gamma_t = 3.0", "optim.schedule = cosine", "optim.milestones = [2.0, 4.0]"):
+        assert line in printed
+    assert f"train.epochs = {recipe.train.epochs}" in printed
+    assert f"edits.batches = {list(recipe.edits.batches)}" in printed
+
+
+def test_the_controls_command_has_no_temporal_term(swept, capsys):
+    words = shlex.split(command(swept, swept.trials[0]))
+    assert guarded(finetune, [*words[2:], "--describe"]) == 0
+    assert "edits.gamma_t = 0.0" in capsys.readouterr().out
+
+
+def test_a_recipes_winner_is_a_command_too(tmp_path, capsys):
+    changed = ["train.epochs=3"]
+    recipe = override(Recipe(name="stabn_demo", data=DataConfig(root=str(tmp_path / "data"))), changed)
+    target = recipe_target("stabn_demo", recipe, str(tmp_path), changed)
+    space = parse(["optim.lr=log(1e-5,1)", "optim.milestones=choice([1,2])"], recipe)
+    rung = Rung(step=1, epoch=1.0, metrics={"top1": 50.0})
+    trials = [
+        Trial(number=0, key="a", run="a", values={}, state="finished", rungs=(rung,)),
+        Trial(
+            number=1,
+            key="b",
+            run="b",
+            values={"optim.lr": 1e-05, "optim.milestones": [1, 2]},
+            state="finished",
+            rungs=(Rung(step=1, epoch=1.0, metrics={"top1": 75.0}),),
+        ),
+    ]
+    swept = Swept(Request(name="s", target=target, space=space, trials=1), str(tmp_path), tuple(trials), 4, "", "")
+    summary = summarise(swept, str(tmp_path / "out"))
+    assert summary.winner.number == 1
+    assert "the highest top-1 of all videos" in summary.text
+    assert guarded(train_stabn, [*shlex.split(summary.command)[2:], "--describe"]) == 0
+    printed = capsys.readouterr().out
+    for line in ("optim.lr = 1e-05", "optim.milestones = [1.0, 2.0]", "train.epochs = 3"):
+        assert line in printed
+
+
+def test_pictures_are_drawn_of_any_kind_of_field(swept):
+    scores = scores_of(swept)
+    shown = [trial for trial in swept.trials if trial.number in scores]
+    drawn = Drawn(shown, scores, swept.request.space, 1)
+    assert list(drawn.results) == ["edited, top-1 %", "other, top-1 %", "held-out edits, mean squared difference"]
+    for picture in (draw_fields(drawn), draw_parallel(drawn)):
+        assert picture.startswith(b"\x89PNG")
+    few = Drawn(shown[:2], scores, swept.request.space, 1)
+    assert draw_parallel(few) != draw_parallel(drawn)

@@ -36,6 +36,7 @@ def judge_scores(
         _paired_classes(counts, classes, policy.classes),
         _floor(counts, classes, policy.classes),
         _credit(counts, classes, policy.credit),
+        _crash(counts, classes, policy.credit),
     ]
 
 
@@ -98,23 +99,34 @@ def _paired_classes(counts: ByClass, classes: Sequence[str], limits: Classes) ->
 
 
 def _floor(counts: ByClass, classes: Sequence[str], limits: Classes) -> GateResult:
-    seen = [int(k) for k in np.flatnonzero(counts.videos_K)]
-    churn_K = stats.churn(counts, limits.least_churn, limits.prior_videos)
-    each = limits.floor_alpha / max(1, len(seen))
-    fallen, least = [], 0.0
-    for k in seen:
-        videos, net = int(counts.videos_K[k]), int(counts.lost_K[k] - counts.gained_K[k])
-        least = min(least, -100.0 * net / videos)
-        if net <= limits.floor_points * videos / 100.0:
-            continue
-        if net > (allowed := stats.allowed_loss(videos, float(churn_K[k]), each)):
-            points, may = 100.0 * net / videos, max(limits.floor_points, 100.0 * allowed / videos)
-            fallen.append((points - may, f"{classes[k]} ({points:.1f} points of {videos} videos, may lose {may:.1f})"))
-    named = [text for _, text in sorted(fallen, reverse=True)]
-    figures = {"classes": len(seen), "fallen": len(fallen), "most_lost_points": -least}
-    sentence = f"Below the floor: {_few(named)}." if fallen else f"None of {len(seen)} classes fell below the floor."
-    asked = {"floor_points": limits.floor_points, "floor_alpha": limits.floor_alpha}
+    churn_K = stats.churn(counts.gained_K, counts.videos_K, limits.least_churn, limits.prior_videos)
+    net_K = counts.lost_K - counts.gained_K
+    fallen, most = _fallen(net_K, counts.videos_K, churn_K, limits.floor_points, limits.floor_alpha, classes)
+    number = int((counts.videos_K > 0).sum())
+    figures = {"classes": number, "fallen": len(fallen), "most_lost_points": most}
+    sentence = f"Below the floor: {_few(fallen)}." if fallen else f"None of {number} classes fell below the floor."
+    asked = {"points": limits.floor_points, "alpha": limits.floor_alpha}
     return result("class_floor", not fallen, figures, asked, sentence)
+
+
+def _fallen(
+    net_K: npt.NDArray[np.int64],
+    videos_K: npt.NDArray[np.int64],
+    churn_K: npt.NDArray[np.float64],
+    points: float,
+    alpha: float,
+    classes: Sequence[str],
+) -> tuple[list[str], float]:
+    """Return the classes that lost more videos, net, than the points and churn allow, and the most points lost."""
+    share_K = 100.0 * net_K / np.maximum(videos_K, 1)
+    each, fallen = alpha / max(1, int((videos_K > 0).sum())), []
+    for k in map(int, np.flatnonzero(share_K > points)):
+        allowed = stats.allowed_loss(int(videos_K[k]), float(churn_K[k]), each)
+        if net_K[k] > allowed:
+            may = max(points, 100.0 * allowed / int(videos_K[k]))
+            text = f"{classes[k]} ({share_K[k]:.1f} points of {videos_K[k]} videos, may lose {may:.1f})"
+            fallen.append((may - float(share_K[k]), text))
+    return [text for _, text in sorted(fallen)], max(0.0, float(share_K.max(initial=0.0)))
 
 
 def _credit(counts: ByClass, classes: Sequence[str], limits: Credit) -> GateResult:
@@ -140,6 +152,21 @@ def _credit(counts: ByClass, classes: Sequence[str], limits: Credit) -> GateResu
         else f"None of {int(seen_K.sum())} classes lost more partial credit than it may."
     )
     return result("class_credit", not named, figures, {"points": limits.points, "alpha": limits.alpha}, sentence)
+
+
+def _crash(counts: ByClass, classes: Sequence[str], limits: Credit) -> GateResult:
+    if counts.risen_K is None or counts.crashed_K is None:
+        what = "The evidence does not say by how much networks were right or wrong"
+        return missing("class_crash", limits.missing, what, {})
+    churn_K = stats.churn(counts.risen_K, counts.videos_K, limits.least_crashes, limits.prior_videos)
+    net_K = counts.crashed_K - counts.risen_K
+    fallen, most = _fallen(net_K, counts.videos_K, churn_K, limits.crash_points, limits.crash_alpha, classes)
+    crashed, risen = int(counts.crashed_K.sum()), int(counts.risen_K.sum())
+    figures = {"crashed": crashed, "risen": risen, "fallen": len(fallen), "most_lost_points": most}
+    said = f"{crashed:,} answers went from sure and right towards sure and wrong, {risen:,} the other way"
+    sentence = f"{said}; too many in {_few(fallen)}." if fallen else f"{said}; in no class more than chance explains."
+    asked = {"points": limits.crash_points, "alpha": limits.crash_alpha}
+    return result("class_crash", not fallen, figures, asked, sentence)
 
 
 def _few(named: Sequence[str]) -> str:

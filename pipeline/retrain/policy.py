@@ -93,14 +93,21 @@ class Credit:
     points: float
     """Points of credit that a class may lose."""
     alpha: float
-    """Chance that churn alone makes any class lose credit."""
+    """Chance that churn alone makes any class lose more, and more than its scatter explains."""
+    crash_points: float
+    """Net share of a class's videos that may crash, from sure and right towards sure and wrong, in points."""
+    crash_alpha: float
+    """Chance that churn alone makes more videos of any class crash, and more than it explains."""
+    least_crashes: float
+    """Share of videos that crash or rise between two trainings of the same, where the list shows less."""
     prior_videos: float
     """Videos that the whole list's scatter counts as, beside the scatter of a class's own."""
     missing: Missing
     """When the evidence holds no leads."""
 
     def __post_init__(self) -> None:
-        _check("credit", self, points=(0, 100), alpha=(0, 0.5), prior_videos=(0, 1e6))
+        _check("credit", self, points=(0, 100), alpha=(0, 0.5), crash_points=(0, 100), crash_alpha=(0, 0.5))
+        _check("credit", self, least_crashes=(0, 1), prior_videos=(0, 1e6))
 
 
 @dataclass(frozen=True, kw_only=True)

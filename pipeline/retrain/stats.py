@@ -19,8 +19,11 @@ from pipeline.retrain.evidence import Scored
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-CHURN_STEP = 0.005
+CHURN_STEP = 0.0025
 """Churn is rounded up to multiples of this, so that few tables of chances serve all classes."""
+CRASH = 0.6
+"""Difference in partial credit from which an answer has crashed, or risen: two trainings of the same seldom differ as
+much, a class that breaks does."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class ByClass:
     """Sum over videos of the partial credit that the candidate has more than the champion."""
     upward_K: FloatArray | None = None
     """Sum over videos of the square of that difference where it is positive."""
+    risen_K: IntArray | None = None
+    """Videos whose credit went up by CRASH or more."""
+    crashed_K: IntArray | None = None
+    """Videos whose credit went down by CRASH or more."""
 
     def together(self, mask_K: npt.NDArray[np.bool_] | None = None) -> Paired:
         """Return the comparison over the videos of some classes, or of all."""
@@ -65,11 +72,13 @@ def by_class(scored: Scored) -> ByClass:
     if not scored.champion_lead_N:
         return counts
     more_N = credit(np.array(scored.candidate_lead_N)) - credit(np.array(scored.champion_lead_N))
-
-    def total(values_N: FloatArray) -> FloatArray:
-        return np.bincount(label_N, values_N, classes).astype(np.float64)
-
-    return replace(counts, credit_K=total(more_N), upward_K=total(np.maximum(more_N, 0.0) ** 2))
+    return replace(
+        counts,
+        credit_K=np.bincount(label_N, more_N, classes).astype(np.float64),
+        upward_K=np.bincount(label_N, np.maximum(more_N, 0.0) ** 2, classes).astype(np.float64),
+        risen_K=count(more_N >= CRASH),
+        crashed_K=count(more_N <= -CRASH),
+    )
 
 
 def holm(p_K: Sequence[float]) -> list[float]:
@@ -91,17 +100,18 @@ def p_worse(gained: int, lost: int) -> float:
     return Paired(gained + lost, gained, lost).p_worse()
 
 
-def churn(counts: ByClass, least: float, prior_videos: float) -> FloatArray:
+def churn(gained_K: IntArray, videos_K: IntArray, least: float, prior_videos: float) -> FloatArray:
     """Return for every class in what share of its videos two equally good networks would differ.
 
     Args:
-        counts: what was seen; only gains count.
+        gained_K: videos in which the candidate is ahead; those in which it is behind do not count.
+        videos_K: of each class.
         least: assumed where less is seen.
         prior_videos: videos that the churn of all classes counts as, beside a class's own.
     """
-    everywhere = max(least, 2.0 * float(counts.gained_K.sum()) / max(1, int(counts.videos_K.sum())))
-    own_K = 2.0 * counts.gained_K + prior_videos * everywhere
-    share_K: FloatArray = np.clip(own_K / np.maximum(counts.videos_K + prior_videos, 1.0), least, 1.0)
+    everywhere = max(least, 2.0 * float(gained_K.sum()) / max(1, int(videos_K.sum())))
+    own_K = 2.0 * gained_K + prior_videos * everywhere
+    share_K: FloatArray = np.clip(own_K / np.maximum(videos_K + prior_videos, 1.0), least, 1.0)
     return share_K
 
 
@@ -152,13 +162,16 @@ def leads(scores_NK: npt.NDArray[np.floating], label_N: IntArray) -> FloatArray:
     return lead_N
 
 
-def credit(lead_N: FloatArray) -> FloatArray:
+def credit(lead_N: FloatArray, typical: float | None = None) -> FloatArray:
     """Return partial credit: 1 where the true class leads by a typical lead or more, 0 where it trails by that, linear.
 
-    The typical lead is the median of the network's own |lead|, so a network that is surer of everything gets no more.
+    Args:
+        lead_N: of a network over the list, or of several networks (..., N).
+        typical: what is typical; None takes the median of the network's own |lead|, so that one which is surer of
+            everything gets no more credit.
     """
-    typical = float(np.median(np.abs(lead_N))) or 1.0
-    share_N: FloatArray = np.clip(0.5 + lead_N / (2 * typical), 0.0, 1.0)
+    spans = np.median(np.abs(lead_N), axis=-1, keepdims=True) if typical is None else np.array(typical)
+    share_N: FloatArray = np.clip(0.5 + lead_N / (2 * np.where(spans > 0, spans, 1.0)), 0.0, 1.0)
     return share_N
 
 

@@ -90,7 +90,7 @@ def _champions(rows: Sequence[PlanRow], found: Sequence[Moment]) -> str:
         return "<p>No plan has begun yet.</p>"
     lines = []
     for reign in reversed(reigns(rows, found)):
-        time = f"{when(reign.since) or 'before'} to {when(reign.until) or 'now'}"
+        time = f"{when(reign.since)} until {when(reign.until) or 'now'}".strip()
         lines.append((f"v{reign.version}", f"{escape(reign.how)}<br><small>{time}</small>"))
     drawn = draw(rows[0].plan.champion, found)
     legend = f"The champion's version over the latest moments: {LEGEND}. The list below says the same in words."

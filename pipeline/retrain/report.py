@@ -144,8 +144,10 @@ def headline(page: PlanPage) -> tuple[State, str, str]:
     if last is not None and last.action == "roll_back":
         return "failed", "rolled back", f"by {last.actor}: {last.reason}"
     if row is not None and row.outcome == "promoted":
-        by = f" Overridden by {last.actor}: {last.reason}." if last else ""
-        return "passed", "promoted", f"version {row.version} of {page.plan.model}.{by} {why}"
+        unjudged = sum(not result.judged for result in page.verdict.results)
+        gates = "all gates let it pass" + (f", {unjudged} of them unjudged" if unjudged else "")
+        because = f"overridden by {last.actor}: {last.reason}. {why}" if last else f"{gates}."
+        return "passed", "promoted", f"version {row.version} of {page.plan.model}, {because}"
     if row is not None and row.outcome == "superseded":
         return "open", "superseded", "the champion changed before it could be promoted."
     if row is not None and row.outcome == "failed":

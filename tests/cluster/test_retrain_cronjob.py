@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from ray.dashboard.modules.job.cli import submit
 
 from jobs import retrain
 
@@ -119,8 +120,9 @@ def test_the_cluster_that_it_submits_to_has_the_ledgers_password():
 def test_it_submits_a_command_that_the_job_understands(pod):
     (container,) = pod["containers"]
     assert container["command"] == ["ray", "job", "submit"]
-    cut = container["args"].index("--")
-    assert "--no-wait" not in container["args"][:cut]
-    job, *arguments = container["args"][cut + 1 :]
+    asked = submit.make_context("submit", list(container["args"])).params  # Ray's own reading of its flags
+    assert asked["address"] == "http://star-head-svc:8265"
+    assert (asked["working_dir"], asked["no_wait"]) == (".", False)
+    job, *arguments = asked["entrypoint"]
     assert (ROOT / job).stat().st_mode & 0o100
     retrain.parse(arguments)

@@ -212,7 +212,7 @@ def test_every_judged_plan_is_linked_to_the_page_that_is_there(nights, long_stor
     assert all((tmp_path / unquote(link)).is_file() for link in links)
     promoted = (tmp_path / report.PLANS / keys[0][:16] / report.PAGE).read_text()
     assert "version 2 of star-tiny" in promoted
-    assert "Overridden by Ada: doors were mislabelled." in promoted
+    assert "overridden by Ada: doors were mislabelled." in promoted
 
 
 def test_written_again_from_the_same_ledger_it_is_the_same(nights, long_story, tmp_path):

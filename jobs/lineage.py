@@ -77,7 +77,7 @@ def version(desk: "Desk", number: int, out: str) -> int:
     from pipeline.retrain.lineage import canonical, of_version, rebuild
 
     found = desk.champions.version(number)
-    lineage = of_version(found, desk.champions, desk.ledger)
+    lineage = of_version(found, desk.champions, desk.ledger, folders(desk))
     before = f", after {', '.join(map(str, lineage.ancestors))}" if lineage.ancestors else ", registered by people"
     print(f"{desk.champions.model} version {number}{before}", flush=True)
     for name, value in {"plan": lineage.plan_key, **lineage.facts}.items():

@@ -212,8 +212,16 @@ class Lineage:
         return tuple(sorted({one for share in self.batches for one in share.annotators}))
 
 
-def of_version(version: Version, champions: Champions, ledger: Ledger) -> Lineage:
+def of_version(
+    version: Version, champions: Champions, ledger: Ledger, batch_uris: Mapping[str, str] | None = None
+) -> Lineage:
     """Return where a version comes from; of one that people registered, no more than its run.
+
+    Args:
+        version: from the registry.
+        champions: of the model.
+        ledger: of its plans.
+        batch_uris: folders of batches that lie elsewhere than when they were planned.
 
     Raises:
         UserError: a batch is not there or not what was sealed.
@@ -235,21 +243,23 @@ def of_version(version: Version, champions: Champions, ledger: Ledger) -> Lineag
         ancestors=_ancestors(version, champions),
         plan_key=version.plan_key,
         facts=facts,
-        batches=shares(plan, added) if plan else (),
+        batches=shares(plan, added, batch_uris) if plan else (),
     )
 
 
-def shares(plan: Plan, added: Mapping[str, str]) -> tuple[BatchShare, ...]:
+def shares(plan: Plan, added: Mapping[str, str], batch_uris: Mapping[str, str] | None = None) -> tuple[BatchShare, ...]:
     """Return what a plan learns from each of its batches.
 
     Args:
         plan: the plan.
         added: plan that added each batch, where it is not this one.
+        batch_uris: folders of batches that lie elsewhere than when they were planned.
 
     Raises:
         UserError: a batch is not there or not what was sealed.
     """
-    batches = [read_batch(plan.batch_uris[batch]) for batch in plan.batches]
+    uris = {**plan.batch_uris, **(batch_uris or {})}
+    batches = [read_batch(uris[batch]) for batch in plan.batches]
     counts, kept_out = standing(batches), held_out(batches)
     found = []
     for batch in batches:

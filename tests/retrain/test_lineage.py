@@ -175,6 +175,8 @@ def test_moved_batches_serve_as_well(world, batches, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.move(tmp_path / "batches", moved)
     assert rebuild(champions.version(2), {name: str(moved / name) for name in batches}).same
+    found = of_version(champions.version(2), champions, world[1], {name: str(moved / name) for name in batches})
+    assert {share.uri for share in found.batches} == {str(moved / name) for name in batches}
     with pytest.raises(UserError, match=r"A batch cannot be found.*--batches"):
         rebuild(champions.version(2), {})
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Give the champion's place back to the version before it: one move of an alias, no GPU, seconds.
 
-    python jobs/rollback.py --model star-ssv2 --ledger retrain.db --by Ada --reason "worse on doors"
+    python jobs/rollback.py --model star-ssv2 --by Ada --reason "worse on doors"
+    python jobs/rollback.py --model star-ssv2 --leave-out 3f2a... --by Ada --reason "random scores"
 
 The version that is rolled back is never promoted again without `jobs/retrain.py --override`, and the batches that it
 added train no more until somebody takes them back with --take-back. --leave-out keeps any other batch away likewise.
@@ -12,15 +13,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded
+from jobs.cli import guarded, placed
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="registered model")
-    parser.add_argument("--ledger", required=True, metavar="PATH|URL", help="SQLite file, or postgresql://...")
-    parser.add_argument("--mlflow", default="", metavar="URI", help="registry (MLFLOW_TRACKING_URI)")
+    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage, as of jobs/retrain.py (runs)")
+    parser.add_argument("--batches", default="batches", metavar="URI", help="folder of all sealed batches (batches)")
+    parser.add_argument("--ledger", default="", metavar="PATH|URL", help="SQLite or postgresql:// (STORAGE/retrain.db)")
+    parser.add_argument("--mlflow", default="", metavar="URI", help="tracking and registry (MLFLOW_TRACKING_URI)")
     parser.add_argument("--version", type=int, default=0, help="version to roll back (the champion)")
     parser.add_argument("--by", required=True, metavar="NAME", help="who decides; stays on record")
     parser.add_argument("--reason", required=True, help="why; stays on record")
@@ -35,17 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
 
     # After parsing, so that --help does not wait for MLflow.
-    from pipeline.retrain.champions import Champions
-    from pipeline.retrain.ledger import Ledger
+    from pipeline.core.errors import UserError, problem
+    from pipeline.retrain.attempt import open_desk
+    from pipeline.retrain.plan import sealed
     from pipeline.retrain.rollback import roll_back
 
-    ledger = Ledger(args.ledger)
+    places = {"ledger": args.ledger, "mlflow": args.mlflow, "policy": "standard-1"}
+    root, batches = placed("--storage", args.storage), placed("--batches", args.batches)
+    desk = open_desk(args.model, root, batches, **places, overrides=())
+    ledger, champions = desk.ledger, desk.champions
     if batch := args.leave_out or args.take_back:
+        known = sealed(batches) if args.leave_out else ledger.left_out(args.model)
+        if batch not in known:
+            what, allowed = "There is no such batch", ", ".join(sorted(known)) or "none"
+            raise UserError(problem(what, got=batch, allowed=allowed, fix="write its whole id; check --batches"))
         act = ledger.leave_out if args.leave_out else ledger.take_back
         act(args.model, batch, args.by, args.reason)
         print(f"batch {batch} {'is left out' if args.leave_out else 'may train again'}, says {args.by}", flush=True)
         return 0
-    done = roll_back(ledger, Champions(args.model, args.mlflow), args.version, args.by, args.reason)
+    done = roll_back(ledger, champions, args.version, args.by, args.reason)
     print(done.sentence(), flush=True)
     return 0
 

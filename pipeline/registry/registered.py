@@ -32,7 +32,7 @@ from pipeline.data.feed.views import check_mirroring
 from pipeline.eval.load import Recogniser, load, recipe_of
 from pipeline.eval.metrics import softmax
 from pipeline.eval.protocol import Protocol
-from pipeline.registry.tags import CHECKPOINT_TAG, DIGEST_TAG
+from pipeline.registry.tags import BASE_TAG, BATCHES_TAG, CHECKPOINT_TAG, DIGEST_TAG
 from pipeline.tracking.run import client_of
 from pipeline.train import checkpoint
 from pipeline.train.recipe import Recipe
@@ -199,7 +199,7 @@ def register_model(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     said = {DIGEST_TAG: digest, "star.passport": snapshot.passport, "star.step": str(snapshot.step)}
-    said |= {CHECKPOINT_TAG: storage.absolute(checkpoint_uri), **(tags or {})}
+    said |= {CHECKPOINT_TAG: storage.absolute(checkpoint_uri), **_edited(snapshot.recipe), **(tags or {})}
     for found in client.search_model_versions(f"name = '{name}'"):
         if found.run_id == run_id and found.tags.get(DIGEST_TAG) == digest:
             for tag, value in said.items():
@@ -213,6 +213,14 @@ def register_model(
         client.log_artifacts(run_id, str(folder), artifact)
     made = client.create_model_version(name, f"runs:/{run_id}/{artifact}", run_id, tags=said)
     return int(made.version)
+
+
+def _edited(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a version of a fine-tuning says of the edits that it has learnt from."""
+    if "edits" not in recipe:
+        return {}
+    batches = sorted({str(uri).rstrip("/").rsplit("/", 1)[-1] for uri in recipe["edits"]["batches"]})
+    return {BASE_TAG: str(recipe["edits"]["base"]), BATCHES_TAG: ",".join(batches)}
 
 
 def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:

@@ -5,3 +5,9 @@ DIGEST_TAG = "star.weights_sha256"
 
 CHECKPOINT_TAG = "star.checkpoint"
 """Folder of the checkpoint that the version was made from, a path or URI."""
+
+BASE_TAG = "star.base"
+"""Checkpoint that the fine-tunings of the version's lineage start from."""
+
+BATCHES_TAG = "star.batches"
+"""Ids of the sealed batches that it was trained on, with commas between them."""

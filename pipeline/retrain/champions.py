@@ -12,7 +12,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError, problem
-from pipeline.registry.tags import CHECKPOINT_TAG
+from pipeline.registry.tags import BASE_TAG, BATCHES_TAG, CHECKPOINT_TAG
 from pipeline.retrain.errors import SupersededError
 from pipeline.tracking.run import client_of
 
@@ -20,7 +20,6 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
 PLAN_TAG = "star.plan_key"
 PARENT_TAG = "star.parent"
-BASE_TAG = "star.base"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """How MLflow answers for an alias that is not set: the latter."""
 
@@ -47,23 +46,29 @@ class Version:
 
     @property
     def base(self) -> str:
-        """Checkpoint that the trainings of its lineage start from: its own, of one that people registered."""
+        """Checkpoint that the trainings of its lineage start from; its own, unless it says otherwise."""
         return self.tags.get(BASE_TAG, "") or self.checkpoint
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """Ids of all batches that it was trained on."""
+        return tuple(filter(None, self.tags.get(BATCHES_TAG, "").split(",")))
 
 
 class Champions:
     """The aliases and versions of one registered model."""
 
-    def __init__(self, model: str, tracking_uri: str) -> None:
+    def __init__(self, model: str, tracking_uri: str, client: Any = None) -> None:
         """Name the model.
 
         Args:
             model: its registered name.
             tracking_uri: MLflow server or sqlite:/// path, which holds the registry too.
+            client: what answers like MLflow's client; None for MLflow's.
         """
         self.model = model
         self.uri = tracking_uri
-        self._client = client_of(tracking_uri)
+        self._client = client or client_of(tracking_uri)
 
     def champion(self) -> Version | None:
         """Return the version that answers; None when there is none yet."""
@@ -123,13 +128,14 @@ class Champions:
         Raises:
             UserError: there is no checkpoint, or the registry cannot be reached.
         """
-        if made := self.made_by(plan_key):
-            return made.number
+        made = self.made_by(plan_key)
+        return made.number if made else self._make(run_id, checkpoint, {**tags, PLAN_TAG: plan_key})
+
+    def _make(self, run_id: str, checkpoint: str, tags: Mapping[str, str]) -> int:
         from pipeline.registry.registered import register_model  # torch: not for a rollback
 
-        said = {**tags, PLAN_TAG: plan_key}
         with self._reached():
-            return register_model(run_id, checkpoint, self.model, tracking_uri=self.uri, tags=said)
+            return register_model(run_id, checkpoint, self.model, tracking_uri=self.uri, tags=tags)
 
     def adopt(self, number: int) -> Version:
         """Make a version the first champion; the champion may be adopted again.

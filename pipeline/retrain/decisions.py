@@ -55,8 +55,10 @@ def append(connection: Connection, at: float, actor: str, action: str, subject: 
     connection.execute(events.insert().values(**row))
 
 
-def say(connection: Connection, at: float, who: str, action: str, subject: str, reason: str) -> None:
-    """Add what a person decided.
+def say(
+    connection: Connection, at: float, who: str, action: str, subject: str, reason: str, **detail: str | int
+) -> None:
+    """Add what a person decided, with details beside the reason.
 
     Raises:
         UserError: no name or no reason.
@@ -65,7 +67,7 @@ def say(connection: Connection, at: float, who: str, action: str, subject: str, 
         fix = "give both, they stay on record"
         what = "A decision needs a name and a reason"
         raise UserError(problem(what, got=f"name {who!r}, reason {reason!r}", allowed="both", fix=fix))
-    append(connection, at, who.strip(), action, subject, {"reason": reason.strip()})
+    append(connection, at, who.strip(), action, subject, {"reason": reason.strip(), **detail})
 
 
 def read(connection: Connection) -> list[Event]:
@@ -83,6 +85,15 @@ def is_rolled_back(connection: Connection, plan_key: str) -> bool:
     """Return whether the last word on a plan was to roll it back."""
     last = _last(connection, ("roll_back", "override"), plan_key)
     return last is not None and last.action == "roll_back"
+
+
+def unfinished_rollback(connection: Connection, model: str) -> int | None:
+    """Return the version of a model that a person took back and whose alias may not have moved yet."""
+    asked = sa.select(events).where(events.c.action.in_(("roll_back", "moved_back"))).order_by(events.c.sequence.desc())
+    for event in map(_event, connection.execute(asked)):
+        if event.detail["model"] == model:
+            return int(event.detail["version"]) if event.action == "roll_back" else None
+    return None
 
 
 def overrides(connection: Connection, plan_key: str) -> list[Event]:

@@ -221,10 +221,14 @@ class Ledger(People):
             row = records.known(connection, plan_key)
             blocked = row.outcome == "refused" or decisions.is_rolled_back(connection, plan_key)
             in_work = records.every(connection, (plans.c.model == row.plan.model) & plans.c.outcome.is_(None))
-            if not blocked or in_work:
-                got = f"plan {plan_key}, {row.outcome or 'in work'}; in work: {len(in_work)}"
-                allowed, fix = "a refused or rolled-back plan, and no other in work", "wait for the plan in work"
-                raise UserError(problem("There is nothing to override", got=got, allowed=allowed, fix=fix))
+            moving = decisions.unfinished_rollback(connection, row.plan.model)
+            if not blocked or in_work or moving is not None:
+                got = (
+                    f"plan {plan_key}, {row.outcome or 'in work'}; in work: {len(in_work)}; being rolled back: {moving}"
+                )
+                allowed = "a refused or rolled-back plan, no other in work, no rollback unfinished"
+                fix = "wait for the plan in work, or finish the rollback"
+                raise UserError(problem("There is nothing to override now", got=got, allowed=allowed, fix=fix))
             decisions.say(connection, self._database.clock(), who, "override", plan_key, reason)
             for batch in row.plan.new_batches:
                 if batch in decisions.left_out(connection, row.plan.model):
@@ -257,10 +261,22 @@ class Ledger(People):
             row = records.known(connection, plan_key) if plan_key else None
             if row and row.outcome is None:  # killed between the champion's move and the end
                 self._end(connection, row, "promoted", who)
-            decisions.say(connection, now, who, "roll_back", subject, reason)
+            decisions.say(connection, now, who, "roll_back", subject, reason, model=model, version=version)
             for batch in row.plan.new_batches if row else ():
                 subject = decisions.batch_subject(model, batch)
                 decisions.say(connection, now, who, "leave_out", subject, f"rolled back: {reason}")
+
+    @contextlib.contextmanager
+    def moving_back(self, model: str, version: int, who: str) -> Iterator[None]:
+        """Hold the ledger while the alias of a version that was rolled back moves; then the rollback is finished."""
+        with self.alone() as connection:
+            yield
+            self._event(connection, who, "moved_back", model, {"model": model, "version": version})
+
+    def unfinished_rollback(self, model: str) -> int | None:
+        """Return the version that a person took back in a job that was killed before its alias had moved for sure."""
+        with self._database.read() as connection:
+            return decisions.unfinished_rollback(connection, model)
 
     def is_rolled_back(self, plan_key: str) -> bool:
         """Return whether a person has taken the plan's version back, and nobody has overridden that."""
@@ -279,6 +295,8 @@ class Ledger(People):
             raise SupersededError(f"plan {plan_key} was rolled back")
         if row.outcome in ("superseded", "failed"):
             raise SupersededError(f"plan {plan_key} was {row.outcome}")
+        if decisions.unfinished_rollback(connection, row.plan.model) == row.plan.champion:
+            raise SupersededError(f"version {row.plan.champion}, which it follows, is being rolled back")
         self._check_end(connection, row, "promoted")
         return row
 
@@ -327,6 +345,6 @@ class Ledger(People):
 
 def on_hold(hold: Hold) -> OnHoldError:
     """Return the message of a job that finds retraining on hold."""
-    fix = "jobs/retrain.py --release --by NAME --reason REASON, after which the plan goes on"
+    fix = "jobs/retrain.py --release REASON --by NAME, after which the plan goes on"
     what = f"Retraining is on hold since {hold.since}"
     return OnHoldError(problem(what, got=f"{hold.reason}, says {hold.who}", allowed="no hold", fix=fix))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.annotate.batches import MANIFEST, read_batch
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
+from pipeline.registry.tags import BASE_TAG, BATCHES_TAG
 
 if TYPE_CHECKING:
     from pipeline.retrain.champions import Champions, Version
@@ -59,8 +60,8 @@ class Plan:
         """Return what a registered version says of its plan, beside the key."""
         return {
             "star.parent": str(self.champion),
-            "star.base": self.base,
-            "star.batches": ",".join(self.batches),
+            BASE_TAG: self.base,
+            BATCHES_TAG: ",".join(self.batches),
             "star.new_batches": ",".join(self.new_batches),
             "star.code": self.code,
             "star.policy": self.policy,
@@ -106,16 +107,20 @@ def survey(
     """
     champion = champions.champion()
     if champion is None or not champion.checkpoint:
-        fix = "register a trained run and adopt it: jobs/retrain.py --adopt RUN"
+        fix = "make a trained run the first one: jobs/retrain.py --bootstrap RUN"
         got = "none" if champion is None else f"version {champion.number} without its checkpoint"
         raise UserError(problem(f"{champions.model} has no champion to start from", got=got, allowed="one", fix=fix))
     rows = ledger.rows(champions.model)
     found = sealed(batches_root)
-    used, left_out = ledger.used(champions.model, champion.number), ledger.left_out(champions.model)
-    states = _states(found, rows, used, set(left_out))
+    # The first champion may have learnt from batches that no plan has added.
+    used = {*champion.batches, *ledger.used(champions.model, champion.number)}
+    states = _states(found, rows, used, set(ledger.left_out(champions.model)))
     fresh = [batch for batch, state in states.items() if state in ("new", "evaluated", "in work")]
     if hold := ledger.held():
         return Survey(plan=None, reason=f"on hold since {hold.since}: {hold.reason}, says {hold.who}", batches=states)
+    if ledger.unfinished_rollback(champions.model) == champion.number:
+        text = f"version {champion.number} is being rolled back: finish it with jobs/rollback.py"
+        return Survey(plan=None, reason=text, batches=states)
     in_work = next((row for row in rows if row.outcome is None), None)
     if in_work and in_work.decided is not None:
         text = f"plan {in_work.plan.plan_key} is decided and to be finished"
@@ -125,7 +130,7 @@ def survey(
     if tried := _tried(rows, champion.number, fresh, policy):
         text = f"plan {tried.plan.plan_key} tried these batches with the same policy and was {tried.outcome}"
         return Survey(plan=None, reason=text, batches=states)
-    if gone := sorted(used.keys() - found.keys()):
+    if gone := sorted(used - found.keys()):
         fix, what = "bring them back, or roll back to a version before them", "Batches of the champion are gone"
         raise UserError(problem(what, got=", ".join(gone), allowed=f"all of them in {batches_root}", fix=fix))
     context = (champions.model, champion, found, sorted(used), recipe_overrides, policy)
@@ -144,9 +149,7 @@ def sealed(batches_root: str) -> dict[str, str]:
     return {name: uri for name, uri in uris.items() if storage.exists(storage.join(uri, MANIFEST))}
 
 
-def _states(
-    found: Mapping[str, str], rows: Sequence[PlanRow], used: Mapping[str, str], left_out: set[str]
-) -> dict[str, str]:
+def _states(found: Mapping[str, str], rows: Sequence[PlanRow], used: set[str], left_out: set[str]) -> dict[str, str]:
     """Return how every sealed batch stands towards the champion."""
     in_work = {batch for row in rows if row.outcome is None for batch in row.plan.new_batches}
     tried = {batch for row in rows if row.outcome in ("refused", "promoted") for batch in row.plan.new_batches}

@@ -74,8 +74,8 @@ def facts(connection: Connection, plan_key: str) -> dict[str, dict[str, Any]]:
 
 def used(connection: Connection, model: str, version: int) -> dict[str, str]:
     """Return the batches that a version and those before it were trained on, and the plan that added each."""
-    promoted = every(connection, (plans.c.model == model) & (plans.c.outcome == "promoted"))
-    by_version = {row.version: row.plan for row in promoted}
+    moved = every(connection, (plans.c.model == model) & plans.c.version.is_not(None))
+    by_version = {row.version: row.plan for row in moved}
     found: dict[str, str] = {}
     plan = by_version.get(version)
     while plan is not None:

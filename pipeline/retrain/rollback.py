@@ -43,7 +43,7 @@ def roll_back(
     Args:
         ledger: of the model's plans.
         champions: of the model.
-        version: to roll back; 0 for the champion.
+        version: to roll back; 0 for the one whose rollback was killed, else for the champion.
         who: decides.
         reason: why.
         at: called at every boundary: "recorded", then each alias that moved.
@@ -55,15 +55,17 @@ def roll_back(
     if champion is None:
         fix, what = "look at the model's page in MLflow", f"{champions.model} has no champion"
         raise UserError(problem(what, got="no alias champion", allowed="a champion to roll back", fix=fix))
-    bad = champions.version(version or champion.number)
+    unfinished = ledger.unfinished_rollback(champions.model)
+    bad = champions.version(version or unfinished or champion.number)
     target = champions.target(bad.number)
-    if champion.number not in (bad.number, target.number):
-        fix, what = "name the champion, or no version", f"Version {bad.number} is not the champion"
+    finishing = unfinished == bad.number and champion.number == target.number
+    if champion.number != bad.number and not finishing:
+        fix, what = "name the champion, with --version", f"Version {bad.number} is not the champion"
         raise UserError(problem(what, got=str(bad.number), allowed=f"version {champion.number}", fix=fix))
     row = ledger.row(bad.plan_key) if bad.plan_key else None
     ledger.rolled_back(champions.model, bad.number, bad.plan_key if row else "", who, reason)
     at("recorded")
-    with ledger.alone():
+    with ledger.moving_back(champions.model, bad.number, who):
         try:
             champions.rollback(bad.number, at)
         except SupersededError as error:

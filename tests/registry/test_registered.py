@@ -27,6 +27,7 @@ from pipeline.registry.registered import (
     weights_digest,
 )
 from pipeline.registry.tags import CHECKPOINT_TAG, DIGEST_TAG
+from pipeline.train.checkpoint import read
 from pipeline.train.recipe import Recipe
 
 # MLflow's model registry uses an option that SQLAlchemy 2.1 has deprecated.
@@ -190,3 +191,13 @@ def test_the_digest_sees_every_weight():
     assert weights_digest(weights) == weights_digest(dict(reversed(weights.items())))
     for changed in ({"a": torch.zeros(3, 2)}, {"b": torch.ones(1).double()}, {"b": torch.full((1,), 1.0000001)}):
         assert weights_digest(weights | changed) != weights_digest(weights)
+
+
+def test_a_fine_tuned_network_says_what_it_has_learnt_from(tracking, tiny_checkpoint, make_checkpoint):
+    uri, run_id = tracking
+    recipe = read(tiny_checkpoint).recipe | {"edits": {"base": "runs/base", "batches": ["batches/b", "s3://x/a/"]}}
+    number = register_model(run_id, make_checkpoint(recipe=recipe, step=4), "star-edits", tracking_uri=uri)
+    tags = MlflowClient(tracking_uri=uri).get_model_version("star-edits", number).tags
+    assert (tags["star.base"], tags["star.batches"]) == ("runs/base", "a,b")
+    other = register_model(run_id, make_checkpoint("baseline"), "star-edits", tracking_uri=uri)
+    assert "star.base" not in MlflowClient(tracking_uri=uri).get_model_version("star-edits", other).tags

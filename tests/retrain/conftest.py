@@ -1,12 +1,45 @@
-"""A ledger of each kind, plans to put into it, and a clock that people move."""
+"""A ledger of each kind, plans to put into it, a clock that people move, and a registry in memory."""
+
+from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
+from pipeline.annotate.batches import BatchRow
 from pipeline.retrain.ledger import Ledger
 from pipeline.retrain.plan import Plan
 
 MODEL = "star-tiny"
 POLICY = "standard-1@0123456789ab"
+
+
+def batch_row(video, **changes):
+    """What one person said of a video of nine frames."""
+    values = {
+        "video_id": video,
+        "dataset": "folder",
+        "label": 0,
+        "num_frames": 9,
+        "fps": 12.0,
+        "scores": (0.0, 0.5, 1.0) * 3,
+        "source": (0,) * 9,
+        "init": "blank",
+        "annotators": ("a",),
+        "n_annotators": 1,
+        "kappa": None,
+        "decision": "single",
+        "model_version_shown": "tiny, step 3",
+        "editor_version": "1",
+        "submitted_at": 1.0,
+        "seconds_spent": 20.0,
+    }
+    return BatchRow(**(values | changes))
+
+
+@pytest.fixture(scope="session", name="batch_row")
+def batch_row_fixture():
+    return batch_row
 
 
 class Clock:
@@ -42,6 +75,11 @@ def plan_of_fixture():
     return plan_of
 
 
+@pytest.fixture(scope="session", name="make_clock")
+def make_clock_fixture():
+    return Clock
+
+
 @pytest.fixture
 def clock():
     return Clock()
@@ -61,3 +99,62 @@ def lite(tmp_path, clock):
     opened = Ledger(str(tmp_path / "retrain.db"), clock)
     yield opened
     opened.close()
+
+
+class MemoryRegistry:
+    """What `Champions` asks of MLflow's client; test_champions.py holds both to the same tests.
+
+    `changed` is called before and after every change: tests kill there.
+    """
+
+    def __init__(self, changed=lambda: None):
+        self.models = {}
+        self.changed = changed
+
+    def create_registered_model(self, name):
+        self.models[name] = SimpleNamespace(versions=[], aliases={})
+
+    def create_model_version(self, name, source, run_id=None, tags=None):
+        self.changed()
+        versions = self._model(name).versions
+        number = len(versions) + 1
+        versions.append(SimpleNamespace(version=number, run_id=run_id, source=source, tags=dict(tags or {})))
+        self.changed()
+        return versions[-1]
+
+    def get_model_version(self, name, version):
+        found = self._model(name).versions
+        if not 1 <= int(version) <= len(found):
+            raise MlflowException("no such version", RESOURCE_DOES_NOT_EXIST)
+        return found[int(version) - 1]
+
+    def get_model_version_by_alias(self, name, alias):
+        aliases = self._model(name).aliases
+        if alias not in aliases:
+            raise MlflowException("no such alias", INVALID_PARAMETER_VALUE)
+        return self.get_model_version(name, aliases[alias])
+
+    def search_model_versions(self, asked):
+        name = asked.removeprefix("name = '").removesuffix("'")
+        return list(self.models[name].versions) if name in self.models else []
+
+    def set_registered_model_alias(self, name, alias, version):
+        self.changed()
+        self.get_model_version(name, version)
+        self._model(name).aliases[alias] = version
+        self.changed()
+
+    def delete_registered_model_alias(self, name, alias):
+        self.changed()
+        self._model(name).aliases.pop(alias, None)
+        self.changed()
+
+    def _model(self, name):
+        if name not in self.models:
+            raise MlflowException("no such model", RESOURCE_DOES_NOT_EXIST)
+        return self.models[name]
+
+
+@pytest.fixture(scope="session", name="memory_registry")
+def memory_registry_fixture():
+    return MemoryRegistry

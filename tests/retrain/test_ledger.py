@@ -296,7 +296,7 @@ def test_a_batch_is_never_used_twice_by_one_lineage(ledger, plan_of):
     promoted(ledger, lease, plan_of(["a"], champion=1), 2)
     with pytest.raises(UserError, match="Plan plan-2-a-b uses batches twice"):
         promoted(ledger, lease, plan_of(["a", "b"], champion=2), 3)
-    assert ledger.used("star-tiny", 3) == {}
+    assert (ledger.row("plan-2-a-b").outcome, ledger.uses("plan-2-a-b")) == (None, {})
 
 
 # Moving
@@ -400,16 +400,16 @@ def test_an_override_opens_a_refused_plan_for_promotion(ledger, plan_of):
 def test_nothing_else_can_be_overridden(ledger, plan_of):
     lease, plan = ledger.lease("star", "a", 60), plan_of(["x"])
     ledger.begin(plan, lease)
-    with pytest.raises(UserError, match="nothing to override"):
+    with pytest.raises(UserError, match="nothing to override now"):
         ledger.override(plan.plan_key, "Ada", "why")
     with pytest.raises(UserError, match="no such plan"):
         ledger.override("another", "Ada", "why")
     refused(ledger, lease, plan)
     ledger.begin(plan_of(["x", "y"]), lease)
-    with pytest.raises(UserError, match="in work: 1"):
+    with pytest.raises(UserError, match="in work: 1;"):
         ledger.override(plan.plan_key, "Ada", "why")
     promoted(ledger, lease, plan_of(["x", "y"]), 2)
-    with pytest.raises(UserError, match="nothing to override"):
+    with pytest.raises(UserError, match="nothing to override now"):
         ledger.override("plan-1-x-y", "Ada", "why")
 
 
@@ -426,6 +426,8 @@ def test_rolling_back_blocks_the_plan_and_leaves_its_batches_out(ledger, plan_of
     assert ledger.left_out("another") == {}
     with pytest.raises(SupersededError, match="rolled back"), ledger.moving(plan.plan_key, lease, 2):
         pytest.fail("promoted again")
+    with ledger.moving_back("star-tiny", 2, "Ada"):
+        pass
     ledger.override(plan.plan_key, "Bo", "it was the camera")
     assert not ledger.is_rolled_back(plan.plan_key)
     assert ledger.left_out("star-tiny") == {}
@@ -446,6 +448,25 @@ def test_a_plan_that_was_killed_before_its_end_may_be_rolled_back(ledger, plan_o
     with pytest.raises(SupersededError), ledger.moving(plan.plan_key, lease, 2):
         pytest.fail("promoted again")
     assert ledger.finish(plan.plan_key, lease, "superseded").outcome == "promoted"
+
+
+def test_until_the_alias_has_moved_back_nothing_follows_the_version(ledger, plan_of):
+    lease, first, second = ledger.lease("star", "a", 60), plan_of(["x"]), plan_of(["y"], champion=2)
+    promoted(ledger, lease, first, 2)
+    decided(ledger, lease, second, PASSED)
+    assert ledger.unfinished_rollback("star-tiny") is None
+    ledger.rolled_back("star-tiny", 2, first.plan_key, "Ada", "worse")
+    assert (ledger.unfinished_rollback("star-tiny"), ledger.unfinished_rollback("another")) == (2, None)
+    with pytest.raises(SupersededError, match="being rolled back"), ledger.moving(second.plan_key, lease, 3):
+        pytest.fail("followed")
+    with pytest.raises(UserError, match="being rolled back: 2"):
+        ledger.override(first.plan_key, "Bo", "why")
+    with pytest.raises(RuntimeError, match="killed"), ledger.moving_back("star-tiny", 2, "Ada"):
+        raise RuntimeError("killed")
+    assert ledger.unfinished_rollback("star-tiny") == 2
+    with ledger.moving_back("star-tiny", 2, "Ada"):
+        pass
+    assert ledger.unfinished_rollback("star-tiny") is None
 
 
 def test_a_version_that_people_registered_may_be_rolled_back(ledger):

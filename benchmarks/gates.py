@@ -2,7 +2,7 @@
 """How often the gates refuse a candidate that is as good as the champion, and how often they miss one that is not.
 
     python benchmarks/gates.py [--plans 2000] [--policy standard-1] [--churn 0.10] [--sizes val_videofolder.txt]
-                               [--class-effect 0] [--seed 0]
+                               [--class-effect 0] [--tails 0] [--seed 0]
 
 Simulates the frozen list at the size of Something-Something V2's validation split (24,777 videos, 174 classes of
 unequal sizes) and asks the gates themselves. By how much a video's true class leads is its own difficulty plus what a
@@ -17,14 +17,12 @@ as caught when a gate refuses that lets the same plan pass without the loss. Rat
 """
 
 import argparse
-import functools
 import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -51,7 +49,8 @@ HELDOUT = 20
 NAMES = tuple(str(k) for k in range(CLASSES))
 CLASS_SD = 0.7
 """How much the mean lead differs between classes; 1 is how much videos of a class differ."""
-NORMAL = NormalDist()
+SAMPLE = 400_000
+"""Videos that a world is fitted on."""
 CHUNK = 50
 """Plans simulated at once."""
 LOSSES = (5, 7.5, 10, 15, 20)
@@ -70,8 +69,14 @@ class World:
     """Mean lead of all videos."""
     training_sd: float
     """What a training adds to a video's lead at random."""
+    tails: float
+    """Degrees of freedom of that: Student's t, whose tails are the heavier the fewer; 0 is the normal distribution."""
     effect_sd: float
     """What the candidate's training adds to all videos of a class at random."""
+    typical: float
+    """The median of |lead| over the whole list."""
+    average_S: FloatArray
+    """Leads in a class of average difficulty, a sample."""
 
     def draw(self, rng: np.random.Generator, plans: int) -> Iterator[ByClass]:
         """Compare champions with candidates that are as good, and yield the counts of each plan."""
@@ -80,8 +85,8 @@ class World:
         class_PK = self.mean + CLASS_SD * rng.standard_normal((plans, len(self.videos_K)))
         effect_PK = self.effect_sd * rng.standard_normal(class_PK.shape)
         own_PN = np.repeat(class_PK, self.videos_K, axis=1) + rng.standard_normal(shape)
-        champion_PN = own_PN + self.training_sd * rng.standard_normal(shape)
-        candidate_PN = own_PN + self.training_sd * rng.standard_normal(shape)
+        champion_PN = own_PN + self.training_sd * drawn(rng, shape, self.tails)
+        candidate_PN = own_PN + self.training_sd * drawn(rng, shape, self.tails)
         candidate_PN += np.repeat(effect_PK, self.videos_K, axis=1)
         more_PN = stats.credit(candidate_PN) - stats.credit(champion_PN)
         right_PN, after_PN = champion_PN > 0, candidate_PN > 0
@@ -102,10 +107,11 @@ class World:
         """Return the counts of a plan whose candidate has truly lost points in class k, of average difficulty."""
         videos = int(self.videos_K[k])
         own_V = self.mean + rng.standard_normal(videos)
-        champion_V, candidate_V = (own_V + self.training_sd * rng.standard_normal(videos) for _ in range(2))
-        share = NORMAL.cdf(self.mean / math.hypot(1.0, self.training_sd))
+        noises = (drawn(rng, (videos,), self.tails) for _ in range(2))
+        champion_V, candidate_V = (own_V + self.training_sd * noise_V for noise_V in noises)
+        share = float((self.average_S > 0).mean())
         if kind == "shift":
-            candidate_V -= self.mean - math.hypot(1.0, self.training_sd) * NORMAL.inv_cdf(share - points / 100)
+            candidate_V -= float(np.quantile(self.average_S, 1.0 - share + points / 100))
         else:
             broken_V = (candidate_V > 0) & (rng.random(videos) < points / 100 / share)
             candidate_V = np.where(broken_V, -np.abs(candidate_V), candidate_V)
@@ -122,11 +128,10 @@ class World:
             crashed_K=put(counts.crashed_K, k, (more_V <= -stats.CRASH).sum()),
         )
 
-    @functools.cached_property
-    def typical(self) -> float:
-        """The median of |lead| over the whole list."""
-        spread = math.sqrt(CLASS_SD**2 + 1 + self.training_sd**2)
-        return float(np.median(np.abs(self.mean + spread * np.random.default_rng(0).standard_normal(200_001))))
+
+def drawn(rng: np.random.Generator, shape: tuple[int, ...], tails: float) -> FloatArray:
+    """Return normal numbers, or Student's with so many degrees of freedom."""
+    return rng.standard_t(tails, shape) if tails else rng.standard_normal(shape)
 
 
 def put(values_K: npt.NDArray[Any] | None, k: int, value: float) -> Any:
@@ -155,7 +160,7 @@ def official_sizes(path: str) -> IntArray:
     return sizes
 
 
-def world_of(size_K: IntArray, churn: float, effect_points: float) -> World:
+def world_of(size_K: IntArray, churn: float, effect_points: float, tails: float = 0.0) -> World:
     """Return the world whose champion has TOP1, and whose trainings differ in a share of the videos.
 
     Args:
@@ -163,20 +168,22 @@ def world_of(size_K: IntArray, churn: float, effect_points: float) -> World:
         churn: share of videos that only one of two trainings gets right.
         effect_points: standard deviation over classes of what the candidate's training changes in a whole class, in
             points of top-1 for a class of average difficulty.
+        tails: see World.
     """
-    own_sd = math.hypot(CLASS_SD, 1.0)
-    own_Q = np.linspace(-8.0, 8.0, 4001)
-    weight_Q = np.exp(-(own_Q**2) / 2)
+    rng = np.random.default_rng(0)
+    class_S, video_S = CLASS_SD * rng.standard_normal(SAMPLE), rng.standard_normal(SAMPLE)
+    noise_S, other_S = (drawn(rng, (SAMPLE,), tails) for _ in range(2))
     low, high = 1e-3, 10.0
     for _ in range(40):  # more noise of training, more churn
         sd = math.sqrt(low * high)
-        mean = NORMAL.inv_cdf(TOP1) * math.hypot(own_sd, sd)
-        right_Q = np.array([NORMAL.cdf((mean + own_sd * x) / sd) for x in own_Q])
-        found = float((weight_Q * 2 * right_Q * (1 - right_Q)).sum() / weight_Q.sum())
+        first_S, second_S = (class_S + video_S + sd * one_S for one_S in (noise_S, other_S))
+        mean = -float(np.quantile(first_S, 1.0 - TOP1))
+        found = float(((first_S > -mean) != (second_S > -mean)).mean())
         low, high = (sd, high) if found < churn else (low, sd)
-    spread = math.hypot(1.0, sd)
-    steep = NORMAL.pdf(mean / spread) / spread  # top-1 of an average class for a unit of lead
-    return World(size_K, mean, sd, effect_points / 100 / steep)
+    average_S = mean + video_S + sd * noise_S
+    point = float(np.quantile(average_S, 1.0 - (average_S > 0).mean() + 0.01))  # lead for a point of top-1
+    typical = float(np.median(np.abs(mean + first_S)))
+    return World(size_K, mean, sd, tails, effect_points * point, typical, average_S)
 
 
 def attention(rng: np.random.Generator, churn: float, heldout: int) -> Attention:
@@ -305,6 +312,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--class-effect", type=float, default=0.0, help="points of top-1 that a whole class shifts (sd)"
     )
+    parser.add_argument(
+        "--tails", type=float, default=0.0, help="training noise of Student's t with these degrees (0: normal)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
@@ -314,12 +324,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     request, began = parse(arguments), time.process_time()
     policy = read_policy(request.policy)
     size_K = official_sizes(request.sizes) if request.sizes else gamma_sizes()
-    world = world_of(size_K, request.churn, request.class_effect)
+    world = world_of(size_K, request.churn, request.class_effect, request.tails)
     median = int(np.argsort(size_K)[len(size_K) // 2])
     print(f"policy {policy.id}; {size_K.sum():,} videos, {len(size_K)} classes of {size_K.min()} to {size_K.max()}")
     judged, lines = without_change(world, policy, request)
     differing = np.mean([one.counts.gained_K.sum() + one.counts.lost_K.sum() for one in judged]) / size_K.sum()
-    print(f"churn {100 * differing:.2f} %, whole classes shift by {request.class_effect:g} points (sd)")
+    shift, tails = request.class_effect, request.tails
+    print(f"churn {100 * differing:.2f} %; whole classes shift by {shift:g} points (sd); tails {tails:g}")
     print(f"\nNo true change, {request.plans} plans, of any harm gate over answers and attention", *lines, sep="\n")
     print(
         f"\nA true loss of 10 points in the class of median size ({size_K[median]} videos), {request.plans // 2} plans"

@@ -35,7 +35,7 @@ def judge_scores(
         _not_worse("untouched", "classes that nobody edited", counts, ~edited_K, policy.untouched),
         _paired_classes(counts, classes, policy.classes),
         _floor(counts, classes, policy.classes),
-        _credit(counts, classes, policy.credit),
+        _credit(counts, classes, edited_K, policy.credit),
         _crash(counts, classes, policy.credit),
     ]
 
@@ -129,13 +129,14 @@ def _fallen(
     return [text for _, text in sorted(fallen)], max(0.0, float(share_K.max(initial=0.0)))
 
 
-def _credit(counts: ByClass, classes: Sequence[str], limits: Credit) -> GateResult:
+def _credit(counts: ByClass, classes: Sequence[str], edited_K: npt.NDArray[np.bool_], limits: Credit) -> GateResult:
     if counts.credit_K is None:
         what = "The evidence does not say by how much networks were right or wrong"
         return missing("class_credit", limits.missing, what, {})
     seen_K = counts.videos_K > 0
     points_K = 100.0 * counts.credit_K / np.maximum(counts.videos_K, 1)
-    error_K = 100.0 * stats.credit_noise(counts, limits.prior_videos)
+    spread = 100.0 * stats.credit_spread(counts, ~edited_K)
+    error_K = np.maximum(100.0 * stats.credit_noise(counts, limits.prior_videos), spread)
     times = NormalDist().inv_cdf(1.0 - limits.alpha / max(1, int(seen_K.sum())))
     may_K = np.maximum(limits.points, times * error_K)
     fallen_K = seen_K & ~(points_K >= -may_K)
@@ -145,6 +146,7 @@ def _credit(counts: ByClass, classes: Sequence[str], limits: Credit) -> GateResu
         "classes": int(seen_K.sum()),
         "fallen": int(fallen_K.sum()),
         "most_lost_points": -float(points_K[seen_K].min(initial=0.0)),
+        "spread_points": spread,
     }
     sentence = (
         f"Lost partial credit: {_few(named)}."

@@ -26,6 +26,10 @@ CRASH = 0.6
 much, a class that breaks does."""
 
 
+ONE_SIGMA = 0.8413447460685429
+"""Share of a normal distribution that lies below its mean plus a standard deviation."""
+
+
 @dataclass(frozen=True)
 class ByClass:
     """Champion and candidate, paired by video and added up by class."""
@@ -190,6 +194,25 @@ def credit_noise(counts: ByClass, prior_videos: float) -> FloatArray:
     variance_K = (2.0 * counts.upward_K + prior_videos * everywhere) / (videos_K + prior_videos)
     error_K: FloatArray = np.sqrt(variance_K / videos_K)
     return error_K
+
+
+def credit_spread(counts: ByClass, untouched_K: npt.NDArray[np.bool_]) -> float:
+    """Return by how much the credit of whole classes moves when nothing has changed, as a standard deviation.
+
+    A training may shift whole classes a little, for better or worse, which no scatter of single videos shows. What
+    classes that nobody edited have gained says how much: in a normal distribution around 0, the 84th percentile is a
+    standard deviation. It holds the scatter of single videos as well.
+
+    Raises:
+        ValueError: no credit was counted.
+    """
+    if counts.credit_K is None:
+        raise ValueError("credit_spread needs counts with credit")
+    seen_K = untouched_K & (counts.videos_K > 0)
+    if not seen_K.any():
+        return 0.0
+    mean_K = counts.credit_K[seen_K] / counts.videos_K[seen_K]
+    return max(0.0, float(np.quantile(mean_K, ONE_SIGMA)))
 
 
 def steadiness(clips: Sequence[Sequence[float | None]]) -> float | None:

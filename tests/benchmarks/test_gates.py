@@ -98,3 +98,11 @@ def test_rates_are_printed_with_intervals(capsys):
     assert read_policy().id in out
     assert out.count("caught ") == 2
     assert "refused by the rule 'no class may drop' 100.0 %" in out
+
+
+def test_heavier_tails_leave_churn_as_asked():
+    heavy = gates.world_of(gates.gamma_sizes(), 0.10, 0.0, tails=3.0)
+    (plan,) = heavy.draw(np.random.default_rng(0), 1)
+    assert (plan.gained_K.sum() + plan.lost_K.sum()) / 24_777 == pytest.approx(0.10, abs=0.01)
+    (usual,) = gates.world_of(gates.gamma_sizes(), 0.10, 0.0).draw(np.random.default_rng(0), 1)
+    assert plan.crashed_K.sum() > 2 * usual.crashed_K.sum()

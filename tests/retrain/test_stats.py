@@ -167,3 +167,18 @@ def test_random_answers_are_not_steady_whatever_their_shares(shares):
     painted = [[0.0] * 12 + [0.5] * 4 + [1.0] * 9 + [0.5] * 3 + [0.0] * 17 for _ in range(40)]
     assert abs(stats.steadiness(random)) < 0.1
     assert stats.steadiness(painted) > 0.8
+
+
+def test_the_spread_of_whole_classes_is_seen_in_what_they_gained():
+    rng, empty = np.random.default_rng(0), np.zeros(400, np.int64)
+    mean = 0.02 * rng.standard_normal(400)
+    mean[:20] += 0.5  # edited, and better for it
+    counts = stats.ByClass(np.full(400, 100), empty, empty, empty, 100 * mean, empty.astype(float))
+    untouched = np.arange(400) >= 20
+    found = stats.credit_spread(counts, untouched)
+    assert found == pytest.approx(0.02, rel=0.15)
+    worse = stats.ByClass(np.full(400, 100), empty, empty, empty, 100 * (mean - 0.1 * (mean < 0)), empty.astype(float))
+    assert stats.credit_spread(worse, untouched) == found  # losses do not excuse losses
+    assert stats.credit_spread(counts, untouched & False) == 0.0
+    with pytest.raises(ValueError, match="needs counts with credit"):
+        stats.credit_spread(stats.ByClass(empty, empty, empty, empty), untouched)

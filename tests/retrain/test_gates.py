@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.config import from_dict, to_dict
+from pipeline.retrain import stats
 from pipeline.retrain.evidence import Attention, BatchHealth, Evidence, Integrity, Scored
 from pipeline.retrain.gates import Verdict, judge, judge_attention, judge_integrity
 from pipeline.retrain.gates_batch import judge_batches
@@ -238,6 +239,28 @@ def test_an_empty_list_is_refused():
     verdict = judge(evidence(nothing), POLICY)
     assert verdict.outcome == "refuse"
     assert "overall" in failed(verdict)
+
+
+def test_what_churn_takes_from_small_classes_is_no_loss():
+    (small,) = [
+        r for r in judge(evidence(scores({59: (2, 5)}, sizes={59: 20})), POLICY).results if r.gate == "class_floor"
+    ]
+    assert small.passed
+    assert small.figures["most_lost_points"] == pytest.approx(15.0)
+    assert failed(judge(evidence(scores({59: (0, 12)}, sizes={59: 20})), POLICY)) == ["class_floor"]
+
+
+def test_credit_of_a_class_may_move_as_far_as_others_have_gained():
+    leads = {59: (110, 0.8)}
+    assert failed(judge(evidence(scores(leads=leads)), POLICY)) == ["class_credit"]
+    scored = scores(leads=leads)
+    counts = stats.by_class(scored)
+    assert counts.credit_K is not None
+    edited_K = np.arange(CLASSES) < len(EDITED)
+    gained = replace(counts, credit_K=counts.credit_K + 0.05 * counts.videos_K * (np.arange(CLASSES) % 3 == 0))
+    (found,) = [r for r in judge_scores(gained, NAMES, edited_K, POLICY) if r.gate == "class_credit"]
+    assert found.passed
+    assert found.figures["spread_points"] == pytest.approx(5.0, abs=0.1)
 
 
 def test_many_classes_are_named_in_part():

@@ -21,14 +21,14 @@ def show(title: str, *command: str) -> None:
     print(f"\n== {title}\n$ {shlex.join(command)}", flush=True)
 
 
-def run(title: str, *command: str) -> None:
-    """Run one step, its output shown; the step's own message explains a failure."""
+def run(title: str, *command: str, expected: int = 0) -> None:
+    """Run one step, its output shown; the step's own message explains another exit status than the expected one."""
     started_s = time.monotonic()
     show(title, *command)
     status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode  # noqa: S603 (our own commands)
-    if status:
+    if status != expected:
         fix = f"mend what the output above says, then: python {here(sys.argv[0])} --keep"
-        raise UserError(problem(f"'{title}' failed", got=f"exit status {status}", allowed="0", fix=fix))
+        raise UserError(problem(f"'{title}' failed", got=f"exit status {status}", allowed=str(expected), fix=fix))
     print(f"   {time.monotonic() - started_s:.0f} s", flush=True)
 
 

@@ -50,13 +50,20 @@ class Networks:
 
 
 def compare(
-    networks: Networks, edits: Edits, new: Sequence[Batch], dataset: PreparedDataset, job: PredictJob, out: str
+    networks: Networks,
+    edits: Edits,
+    edited: Sequence[PreparedVideo],
+    new: Sequence[Batch],
+    dataset: PreparedDataset,
+    job: PredictJob,
+    out: str,
 ) -> Evidence:
     """Ask champion and candidate, or return what an earlier call has found; Ray must be connected.
 
     Args:
         networks: who is asked.
         edits: that the candidate has learnt from; those held out are measured on.
+        edited: videos of the split that they are of.
         new: the batches that the plan is about.
         dataset: of the training.
         job: split, clips and machines.
@@ -70,8 +77,13 @@ def compare(
         return from_dict(Evidence, storage.read_json(uri))
     videos = freeze(dataset, job.split, job.fold, storage.join(out, LIST))
     integrity = _integrity(networks, job)
-    before = _measured(CHAMPION, networks.champion, edits, dataset, job, out)
-    after = _measured(CANDIDATE, networks.candidate, edits, dataset, job, out) if integrity.finite else None
+    heldout = [video for video in edited if video.id in edits.heldout]
+
+    def measured(name: str, network: str) -> Measured:
+        return measure(dataset, replace(job, checkpoint=network), edits.heldout, heldout, answers(out, name))
+
+    before = measured(CHAMPION, networks.champion)
+    after = measured(CANDIDATE, networks.candidate) if integrity.finite else None
     evidence = Evidence(
         scored=_scored(videos, dataset.classes, before, after, out),
         edited=tuple(sorted({dataset.classes[row.label] for batch in new for row in batch.rows})),
@@ -108,12 +120,6 @@ def freeze(dataset: PreparedDataset, split: str, fold: int, uri: str) -> tuple[P
         raise UserError(problem("The videos to compare on have changed", got=got, allowed=allowed, fix=fix))
     storage.write_json(uri, listed)
     return videos
-
-
-def _measured(name: str, network: str, edits: Edits, dataset: PreparedDataset, job: PredictJob, out: str) -> Measured:
-    by_id = {video.id: video for video in dataset.videos(load(network).recipe.data.train_split, job.fold)}
-    heldout = [by_id[video] for video in edits.heldout]
-    return measure(dataset, replace(job, checkpoint=network), edits.heldout, heldout, answers(out, name))
 
 
 def answers(out: str, name: str) -> str:

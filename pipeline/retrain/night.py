@@ -3,8 +3,10 @@
     planned, trained, scored, judged, reported, then registered, challenged, promoted, or else refused; finished
 
 What a step does outside of the ledger gives the same result however often it is done; the step counts once the ledger
-says so. The verdict is in the ledger, and its page written, before anything in the registry moves, and a refused
-candidate never enters the registry. When the champion is no longer the one compared with, the plan ends superseded.
+says so. What fails before the verdict ends the plan as failed: its batches are new again, and the next call takes the
+same plan up where it stood. The verdict is in the ledger, and its page written, before anything in the registry moves,
+and a refused candidate never enters the registry. When the champion is no longer the one compared with, the plan ends
+superseded.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from pipeline.core import storage
 from pipeline.core.config import from_dict, to_dict
 from pipeline.core.errors import UserError, problem
-from pipeline.retrain.errors import LeaseLostError, SupersededError
+from pipeline.retrain.errors import LeaseLostError, OnHoldError, SupersededError
 from pipeline.retrain.evidence import Evidence
 from pipeline.retrain.gates import judge
 from pipeline.retrain.ledger import Ledger, on_hold
@@ -159,9 +164,16 @@ class _Night:
         """Do every step that is not done."""
         plan = self._plan
         self._ledger.begin(plan, self._lease)
-        self._once("planned", lambda: {"policy": plan.policy, "code": plan.code})
-        trained = Trained(**self._once("trained", lambda: asdict(work.train(plan))))
-        verdict = self._judge(work, trained, policy)
+        try:
+            self._once("planned", lambda: {"policy": plan.policy, "code": plan.code})
+            trained = Trained(**self._once("trained", lambda: asdict(work.train(plan))))
+            verdict = self._judge(work, trained, policy)
+        except (OnHoldError, LeaseLostError):
+            raise
+        except Exception:  # whatever it was: nothing is decided, so the batches are new again
+            self._kept.check()
+            self._ledger.finish(plan.plan_key, self._lease, "failed")
+            raise
         page = str(self._once("reported", lambda: self._report(work, trained, verdict))["page"])
         if not verdict.passed and not self._ledger.overrides(plan.plan_key):
             self._once("refused", dict)
@@ -192,6 +204,9 @@ class _Night:
 
         def decide() -> dict[str, Any]:
             if self._row().verdict is None:
+                if policy.id != self._plan.policy:
+                    what, fix = "The plan is another policy's", f"run it with the policy {self._plan.policy}"
+                    raise UserError(problem(what, got=policy.id, allowed=self._plan.policy, fix=fix))
                 verdict = judge(self._scored(work, trained), policy)
                 self._kept.check()
                 self._ledger.decide(self._plan.plan_key, self._lease, to_dict(verdict))
@@ -299,6 +314,8 @@ def keeping(ledger: Ledger, lease: Lease) -> Iterator[Kept]:
                     if main and not done.is_set():  # training waits in foreign code, which no flag would reach
                         os.kill(os.getpid(), signal.SIGINT)
                 return
+            except SQLAlchemyError as error:  # the ledger may be back before the lease lapses, and writes are fenced
+                print(f"WARNING lease {lease.name} could not be renewed ({error})", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()

@@ -4,8 +4,9 @@
     make demo-sweep                    everything below runs/demo-sweep, which is made anew
     python jobs/demo_sweep.py --keep   go on from what is there, also after the sweep was killed
 
-Every step is a command that is printed before it runs and works by itself. The edits are made here by a program that
-knows the truth of the synthetic videos; jobs/demo_loop.py has them made through the annotation service.
+Takes the network and the edits of make demo-loop where they are there. Otherwise it trains the same network, and a
+program that knows the truth of the synthetic videos makes the edits. Every step is a command that is printed before it
+runs and works by itself.
 """
 
 import argparse
@@ -16,15 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.cli import guarded, here
-from jobs.demo_steps import CHECKOUT, make_anew, run
+from jobs.demo_loop import CALM, RECIPE, VIDEOS
+from jobs.demo_steps import CHECKOUT, cluster, make_anew, network, run
 
-RECIPE = "stabn_demo"
-DIALS = ("train=480", "frames=[16,40]", "active=[0.25,0.45]", "distractors=3")
-BASE = ("train.epochs=12", "train.eval_every=12")
 EDITED = (0, 1)
 """Classes whose training videos all get an edit; of five one is held out."""
 HELD_OUT = 5
-TRIAL = ("train.epochs=3", "train.eval_every=3", "optim.lr=0.02", "compute.data_cpus=0")
+TRIAL = ("optim.name=sgd", "optim.lr=0.02", "optim.weight_decay=5e-4", "train.epochs=2", "train.eval_every=2")
 SPACE = ("edits.gamma_t=log(0.1,300)", "optim.schedule=choice(multistep,cosine)")
 GRID = ("--searcher", "grid", "--points", "6")
 
@@ -69,30 +68,36 @@ def edit(prepared: str, truth: str, batches: Path) -> str:
     return str(batches / batch)
 
 
-def steps(out: Path) -> None:
-    """Make videos and a network, edit, sweep."""
-    videos, prepared, runs = str(out / "videos"), str(out / "prepared"), str(out / "runs")
-    run("make real encoded videos", "jobs/make_synth.py", videos, "--size", "demo", "--set", *DIALS)
-    source = ("--name", "ssv2", "--source", videos, "--out", prepared, "--short-side", "64")
-    run("decode, check and shard them", "jobs/prepare_data.py", *source)
-    where = ("--data", prepared, "--storage", runs, "--run", RECIPE)
-    run("train the network that is fine-tuned", "jobs/train_stabn.py", RECIPE, *BASE, *where)
-    batch = edit(prepared, str(Path(videos) / "truth.parquet"), out / "batches")
-    base = (*TRIAL, "--run", RECIPE, "--batches", batch, "--storage", runs, "--name", "demo-sweep")
-    sweep = ("--search", *SPACE, *GRID, "--out", str(out / "sweep"))
-    run("sweep: 12 trials and the control", "jobs/tune_stabn.py", *base, *sweep)
+def base(out: Path, loop: Path) -> tuple[str, str]:
+    """Return the run that is fine-tuned and the batch of edits, made below `out` unless the loop's demo has them."""
+    if found := sorted((loop / "batches").glob("*/manifest.json")):
+        print(f"network and edits of {here(str(loop))}", flush=True)
+        return str(loop / "runs" / RECIPE), str(found[0].parent)
+    with cluster():
+        network(out, RECIPE, "--set", *VIDEOS, *CALM)
+    batch = edit(str(out / "prepared"), str(out / "videos" / "truth.parquet"), out / "batches")
+    return str(out / "runs" / RECIPE), batch
+
+
+def sweep(out: Path, trained: str, batch: str) -> None:
+    """Train the control and every combination of the grid."""
+    where = ("--run", trained, "--batches", batch, "--storage", str(out / "runs"), "--name", "demo-sweep")
+    asked = ("--search", *SPACE, *GRID, "--out", str(out / "sweep"))
+    run("sweep: 12 trials and the control", "jobs/tune_stabn.py", *TRIAL, "compute.data_cpus=0", *where, *asked)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps and print where the results lie."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "demo-sweep", help="folder (runs/demo-sweep)")
+    loop = CHECKOUT / "runs" / "demo-loop"
+    parser.add_argument("--loop", type=Path, default=loop, help="folder of the loop's demo (runs/demo-loop)")
     parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
     args = parser.parse_args(arguments)
     started_s, out = time.monotonic(), args.out.resolve()
     if not args.keep:
         make_anew(out)
-    steps(out)
+    sweep(out, *base(out, args.loop))
     found = json.loads((out / "sweep" / "results.json").read_text())
     ended = [trial for trial in found["trials"] if trial["state"] == "finished"]
     print(f"\n{len(ended) - 1} trials and the control have ended; the winner is trial {found['winner']}")

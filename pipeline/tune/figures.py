@@ -73,6 +73,7 @@ def draw_fields(drawn: Drawn) -> bytes:
         for (name, read), colour, axes in zip(results.items(), COLOURS, row, strict=False):
             _draw_field(axes, drawn, field, read, colour)
             label(axes, name, field.path, "")
+    axes_FR[0][0].legend(frameon=False, fontsize=8)
     return _png(figure)
 
 
@@ -81,7 +82,12 @@ def _draw_field(
 ) -> None:
     if held := read(drawn.scores[CONTROL]):
         axes.axhspan(held.low, held.high, color=GREY, alpha=0.14, linewidth=0)
-        axes.axhline(held.value, color=GREY, linewidth=1.2, linestyle="--", label="control")
+        axes.axhline(held.value, color=GREY, linewidth=1.2, linestyle="--", label="control, 95 %; star: the winner")
+    for line in _alike(drawn, field):
+        known = [(_place(field, t.values[field.path]), read(drawn.scores[t.number])) for t in line]
+        axes.plot(
+            [x for x, _ in known], [y.value if y else math.nan for _, y in known], color=colour, linewidth=1, alpha=0.5
+        )
     for trial in drawn.others:
         found = read(drawn.scores[trial.number])
         if found is None:
@@ -99,6 +105,15 @@ def _draw_field(
         axes.set_xticks(range(len(field.parts)), [as_text(part) for part in field.parts], fontsize=8)
         axes.set_xlim(-0.5, len(field.parts) - 0.5)
     axes.margins(y=0.12)
+
+
+def _alike(drawn: Drawn, field: Distribution) -> list[list[Trial]]:
+    """Return the trials that differ in one field alone, in the order of its values: they form a curve."""
+    lines: dict[str, list[Trial]] = {}
+    for trial in sorted(drawn.others, key=lambda trial: _place(field, trial.values[field.path])):
+        others = [as_text(value) for path, value in trial.values.items() if path != field.path]
+        lines.setdefault(" ".join(others), []).append(trial)
+    return list(lines.values()) if field.kind != "choice" else []
 
 
 def _place(field: Distribution, value: object) -> float:
@@ -125,7 +140,9 @@ def draw_parallel(drawn: Drawn) -> bytes:
     for place, scale in enumerate(scales):
         axes.axvline(place, color=INK, linewidth=0.8)
         for height, words in scale.ticks():
-            axes.annotate(words, (place, height), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center")
+            box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+            near: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(words, (place, height), fontsize=8, bbox=box, **near)
     axes.set_xticks(range(len(names)), [name.replace(", ", "\n") for name in names], fontsize=9)
     axes.set_yticks([])
     axes.set_ylim(-0.06, 1.06)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.demo_sweep import edit
+from jobs.demo_sweep import RECIPE, base, edit
 from pipeline.finetune.edits import read_edits
 from pipeline.tune.ledger import Ledger
 
@@ -34,6 +34,13 @@ def test_edits_are_the_truth_and_one_in_five_is_held_out(tiny_root, tmp_path):
     assert edit(tiny_root, str(truth), tmp_path / "batches") == batch
 
 
+def test_the_loops_network_and_edits_are_taken_where_they_are_there(tmp_path):
+    (tmp_path / "loop" / "batches" / "b1").mkdir(parents=True)
+    (tmp_path / "loop" / "batches" / "b1" / "manifest.json").touch()
+    found = base(tmp_path / "out", tmp_path / "loop")
+    assert found == (str(tmp_path / "loop" / "runs" / RECIPE), str(tmp_path / "loop" / "batches" / "b1"))
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
@@ -41,10 +48,15 @@ def test_the_demo_survives_the_death_of_its_driver(tmp_path):
     out = tmp_path / "demo"
     with tempfile.TemporaryDirectory(prefix="star-", dir="/tmp", ignore_cleanup_errors=True) as short:
         environment = os.environ | {"RAY_TMPDIR": short, "RAY_AUTH_MODE": "disabled"}
+        environment |= {
+            "STAR_LAPTOP_HOME": str(tmp_path / "home"),
+            "STAR_LAPTOP_PORT": "26491",
+            "STAR_LAPTOP_DASHBOARD_PORT": "28391",
+        }
         environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
             environment.pop(name, None)
-        command = [sys.executable, "jobs/demo_sweep.py", "--out", str(out)]
+        command = [sys.executable, "jobs/demo_sweep.py", "--out", str(out), "--loop", str(tmp_path / "none")]
         demo = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         ledger = Ledger(str(out / "runs"), "demo-sweep")
         while sum(trial.is_done for trial in ledger.trials()) < 4:

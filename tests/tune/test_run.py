@@ -95,7 +95,7 @@ def test_a_sweep_trains_the_control_and_its_trials_once(cluster, request_for, tm
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_more_trials_continue_a_sweep_and_a_bad_one_stops_no_other(cluster, request_for, tmp_path):
     lr = ("optim.lr=choice(0.01,1e38)",)
     fit = ("train.nonfinite_limit=0", "train.epochs=3")
@@ -112,7 +112,7 @@ def test_more_trials_continue_a_sweep_and_a_bad_one_stops_no_other(cluster, requ
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_asha_stops_trials_and_leaves_nothing_running(cluster, request_for, tmp_path):
     request = request_for("train.epochs=4", scheduler="asha", trials=4, reduction=2.0, at_once=2)
     swept = sweep(request, str(tmp_path), print)
@@ -127,7 +127,7 @@ def test_asha_stops_trials_and_leaves_nothing_running(cluster, request_for, tmp_
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_a_population_trains_in_step_and_takes_over_weights(cluster, request_for, tmp_path):
     request = request_for("train.epochs=2", scheduler="pbt", trials=2, grace=1)
     swept = sweep(request, str(tmp_path), print)

@@ -93,7 +93,7 @@ class Credit:
     points: float
     """Points of credit that a class may lose."""
     alpha: float
-    """Chance that churn alone makes any class lose more, and more than its scatter explains."""
+    """Chance that churn alone makes any class lose more. What whole classes that nobody edited gained widens it."""
     crash_points: float
     """Net share of a class's videos that may crash, from sure and right towards sure and wrong, in points."""
     crash_alpha: float
@@ -106,7 +106,7 @@ class Credit:
     """When the evidence holds no leads."""
 
     def __post_init__(self) -> None:
-        _check("credit", self, points=(0, 100), alpha=(0, 0.5), crash_points=(0, 100), crash_alpha=(0, 0.5))
+        _check("credit", self, points=(0, 100), alpha=(1e-9, 0.5), crash_points=(0, 100), crash_alpha=(0, 0.5))
         _check("credit", self, least_crashes=(0, 1), prior_videos=(0, 1e6))
 
 

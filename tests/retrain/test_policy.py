@@ -88,6 +88,7 @@ def test_no_limit_may_be_missing(values, path):
         ("overall", "missing", "pass", "'refuse', 'not judged'"),
         ("edited_better", "gain_points", 200, "edited_better.gain_points=200"),
         ("classes", "floor_points", -1, "classes.floor_points=-1"),
+        ("credit", "alpha", 0, "credit.alpha=0"),
         ("credit", "crash_alpha", 0.7, "credit.crash_alpha=0.7"),
         ("attention", "heldout_videos", 0, "attention.heldout_videos=0"),
         ("attention", "heldout_videos", 1.5, "wrong type"),

@@ -4,9 +4,9 @@
     python jobs/serve_annotation.py --campaign campaigns/first --run NAME --invite "Ada" --role admin
     python jobs/serve_annotation.py --database postgresql://star@db/star --host 0.0.0.0 --behind-proxy
 
-Prints the address and, for every --invite, a personal link. Invite the first admin here; admins invite the others from
-the page. Answers lie in --database (SQLite in WAL mode, or PostgreSQL), sealed batches in --batches. One process serves
-everybody; SIGTERM lets requests finish. On another address than the loopback people's cookies need TLS: give
+Prints the address and, for every --invite, a personal link. Invite the first admin here; admins invite the others at
+/review.html. Answers lie in --database (SQLite in WAL mode, or PostgreSQL), sealed batches in --batches. One process
+serves everybody; SIGTERM lets requests finish. On any address but the loopback, cookies need TLS: give
 --tls-cert and --tls-key, or --behind-proxy when a proxy in front speaks TLS and sets X-Forwarded-Proto and -For.
 """
 

@@ -76,17 +76,16 @@ def _check(connection: Connection, answer: DraftIn, item: Any) -> None:
 
 def _keep(connection: Connection, now: float, task: int, user: str, version: int, answer: DraftIn) -> int:
     where = (drafts.c.task == task) & (drafts.c.user == user)
+    values = {"version": version + 1, "answer": answer.model_dump(), "saved": now}
+    moved = sa.update(drafts).where(where & (drafts.c.version == version)).values(**values)
+    if connection.execute(moved).rowcount:
+        return version + 1
     found = connection.execute(sa.select(drafts).where(where)).first()
-    holds = found.version if found else 0
-    if version != holds:
-        message = f"this answer continues version {version}; the server holds {holds}"
-        raise RefusedError("stale", message, draft=draft_of(found) if found else None)
-    values = {"version": holds + 1, "answer": answer.model_dump(), "saved": now}
-    if found:
-        connection.execute(sa.update(drafts).where(where).values(**values))
-    else:
+    if found is None and version == 0:
         connection.execute(drafts.insert().values(task=task, user=user, **values))
-    return holds + 1
+        return 1
+    message = f"this answer continues version {version}; the server holds {found.version if found else 0}"
+    raise RefusedError("stale", message, draft=draft_of(found) if found else None)
 
 
 def submit(

@@ -34,6 +34,7 @@ Batches, record, people
   POST   /users                         Invite -> Invitation: admins
   PATCH  /users/{user}                  UserChange -> UserRow: admins
   POST   /users/{user}/invitation       -> Invitation: admins; revokes older invitations
+  DELETE /users/{user}/invitation       -> 204: admins; revokes them, sessions go on
 Outside /api/v1
   GET    /api/v1/openapi.json, /healthz, /readyz, /metrics (Prometheus text), / and the page's files (no cookie needed)
 
@@ -46,6 +47,7 @@ draft first, and the draft is in the Item.
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,8 @@ def create_app(service: Service, page: Path = PAGE) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        with service.database.tended():
+            yield
         if service.whatif is not None:
             service.whatif.close()
         service.pictures.close()
@@ -98,6 +101,8 @@ def create_app(service: Service, page: Path = PAGE) -> FastAPI:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
+    for fault in (sa.exc.OperationalError, sa.exc.TimeoutError):
+        app.add_exception_handler(fault, _unreached)
     app.add_middleware(Guard, hsts=service.secure, measured=service.meter.add)
     return app
 
@@ -136,6 +141,12 @@ def _operations(app: FastAPI) -> None:
 def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     return refusal(error.problem, error.status, error.retry_after_s)
+
+
+def _unreached(_: Request, error: Exception) -> Response:
+    """The database is locked, restarting or out of connections; whether something was done the repetition will tell."""
+    logging.getLogger("uvicorn.error").error("the database does not answer", exc_info=error)
+    return refusal(Problem(code="busy", message="the database does not answer"), 503, retry_after_s=1)
 
 
 def _invalid(_: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@
 | too_large | 413 | a body over 1 MiB |
 | lease_gone | 423 | the lease lapsed or went to another tab or person; `holder` says to whom |
 | slow_down | 429 | too many sign-ins or what-ifs; Retry-After says when |
-| busy | 503 | the picture or what-if queue is full; Retry-After says when |
+| busy | 503 | the picture or what-if queue is full, or the database does not answer; Retry-After says when |
 """
 
 from pipeline.annotate.schema_items import Draft, Problem

@@ -64,10 +64,23 @@ def invite_again(connection: Connection, now: float, actor: str, user: str) -> I
     """Return a new invitation for a known person; older ones end."""
     if connection.scalar(sa.select(users.c.active).where(users.c.id == user)) is None:
         raise RefusedError("not_found", "there is no such person")
-    connection.execute(sa.delete(tokens).where((tokens.c.user == user) & (tokens.c.kind == "invitation")))
+    _end_invitations(connection, user)
     invitation = _invitation(connection, now, user)
     audit.append(connection, now, actor, "invite_again", user)
     return invitation
+
+
+def revoke(connection: Connection, now: float, actor: str, user: str) -> None:
+    """End a person's invitations; a session that runs goes on. None to end is no error."""
+    if connection.scalar(sa.select(users.c.id).where(users.c.id == user)) is None:
+        raise RefusedError("not_found", "there is no such person")
+    if _end_invitations(connection, user):
+        audit.append(connection, now, actor, "revoke", user)
+
+
+def _end_invitations(connection: Connection, user: str) -> int:
+    ended = sa.delete(tokens).where((tokens.c.user == user) & (tokens.c.kind == "invitation"))
+    return connection.execute(ended).rowcount
 
 
 def _invitation(connection: Connection, now: float, user: str) -> Invitation:
@@ -145,10 +158,12 @@ def prefer(connection: Connection, person: Person, wish: Preferences) -> Me:
     return person.me().model_copy(update=values)
 
 
-def listed(connection: Connection) -> list[UserRow]:
+def listed(connection: Connection, now: float) -> list[UserRow]:
     """Return everybody, in the order of arrival."""
-    columns = [users.c[name] for name in UserRow.model_fields]
-    found = connection.execute(sa.select(*columns).order_by(users.c.created, users.c.id)).mappings()
+    serves = (tokens.c.user == users.c.id) & (tokens.c.kind == "invitation") & (tokens.c.expires > now)
+    invited = sa.select(sa.func.max(tokens.c.expires)).where(serves).scalar_subquery().label("invited")
+    columns = [users.c[name] for name in UserRow.model_fields if name != "invited"]
+    found = connection.execute(sa.select(*columns, invited).order_by(users.c.created, users.c.id)).mappings()
     return [UserRow(**row) for row in found]
 
 
@@ -163,7 +178,7 @@ def change(connection: Connection, now: float, actor: str, user: str, wish: User
         connection.execute(sa.delete(tokens).where(tokens.c.user == user))
         held = (tasks.c.holder == user) & (tasks.c.state == "open")
         connection.execute(sa.update(tasks).where(held).values(holder=None, lease=None, expires=0.0))
-    rows = [row for row in listed(connection) if row.id == user]
+    rows = [row for row in listed(connection, now) if row.id == user]
     if not rows:
         raise RefusedError("not_found", "there is no such person")
     if values:

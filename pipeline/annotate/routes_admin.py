@@ -98,7 +98,7 @@ def record(person: Admin, service: Here, after: Sequence = 0, limit: Page = 100)
 def everybody(person: Admin, service: Here) -> list[UserRow]:
     """List everybody."""
     with service.database.read() as connection:
-        return people.listed(connection)
+        return people.listed(connection, service.database.clock())
 
 
 @router.post("/users")
@@ -121,3 +121,10 @@ def invite_again(user: UidPath, person: Admin, service: Here) -> Invitation:
     """Make a new invitation; older ones end."""
     with service.database.write() as connection:
         return people.invite_again(connection, service.database.clock(), person.id, user)
+
+
+@router.delete("/users/{user}/invitation", status_code=204)
+def revoke(user: UidPath, person: Admin, service: Here) -> None:
+    """End a person's invitations."""
+    with service.database.write() as connection:
+        people.revoke(connection, service.database.clock(), person.id, user)

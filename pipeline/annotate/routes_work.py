@@ -1,9 +1,12 @@
 """Routes of the people who annotate: session, campaigns, leases, items and their pictures."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as FromPath
 
 from pipeline.annotate import answers, people, queue, views
@@ -12,6 +15,7 @@ from pipeline.annotate.operations import once
 from pipeline.annotate.people import Person
 from pipeline.annotate.schema import (
     MAX_FRAMES,
+    Answer,
     Campaign,
     Claim,
     Claimed,
@@ -45,6 +49,62 @@ TabQuery = Annotated[str, Query(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 WidthQuery = Annotated[int, Query(ge=0, le=4096)]
 ContentQuery = Annotated[str, Query(pattern=r"^[0-9a-f]{0,64}$")]
 FrameIndex = Annotated[int, FromPath(ge=0, lt=MAX_FRAMES)]
+
+
+A = TypeVar("A", bound=Answer)
+
+
+@dataclass(frozen=True)
+class Write:
+    """A request that changes the store once, however often it is repeated."""
+
+    service: Service
+    person: Person
+    operation: str
+    response: Response
+    uid: str = ""
+    token: str = ""
+
+    def once(
+        self, kind: str, request: dict[str, Any], act: Callable[..., tuple[A, int | None]], answer_type: type[A]
+    ) -> A:
+        """Carry out `act(connection, now)`, or answer what it answered before and say so in the header."""
+        now = self.service.database.clock()
+        answer, replayed = once(
+            self.service.database,
+            self.person.id,
+            self.operation,
+            kind,
+            request,
+            lambda connection: act(connection, now),
+            answer_type,
+        )
+        if replayed:
+            self.response.headers[REPLAYED] = "true"
+        return answer
+
+    def whole_answer(
+        self,
+        kind: str,
+        answer: DraftIn,
+        version: str,
+        act: Callable[..., tuple[A, int | None]],
+        answer_type: type[A],
+    ) -> A:
+        """Carry out `act` with an answer that continues a version of the draft."""
+        holds = int(version.strip('"'))
+        request = {"item": self.uid, "version": holds, "answer": answer.model_dump()}
+        told = {"user": self.person.id, "uid": self.uid, "token": self.token, "version": holds, "answer": answer}
+        return self.once(kind, request, partial(act, **told), answer_type)
+
+
+async def _item_write(
+    uid: UidPath, operation: OperationHeader, token: LeaseHeader, response: Response, person: Anyone, service: Here
+) -> Write:
+    return Write(service, person, operation, response, uid, token)
+
+
+ItemWrite = Annotated[Write, Depends(_item_write)]
 
 
 @router.get("/session")
@@ -111,23 +171,8 @@ def my_leases(person: Anyone, service: Here) -> list[Lease]:
 @router.post("/leases")
 def claim(wish: Claim, operation: OperationHeader, response: Response, person: Anyone, service: Here) -> Claimed:
     """Claim the next item."""
-    now = service.database.clock()
-    answer, replayed = once(
-        service.database,
-        person.id,
-        operation,
-        "claim",
-        wish.model_dump(),
-        lambda connection: queue.claim(connection, now, person, wish),
-        Claimed,
-    )
-    _mark(response, replayed)
-    return answer
-
-
-def _mark(response: Response, replayed: bool) -> None:
-    if replayed:
-        response.headers[REPLAYED] = "true"
+    write = Write(service, person, operation, response)
+    return write.once("claim", wish.model_dump(), partial(queue.claim, person=person, wish=wish), Claimed)
 
 
 def _same_lease(lease: str, token: str) -> None:
@@ -203,80 +248,22 @@ async def strip(uid: UidPath, person: Anyone, service: Here, w: WidthQuery = 112
 
 
 @router.put("/items/{uid}/draft")
-def save(
-    uid: UidPath,
-    answer: DraftIn,
-    operation: OperationHeader,
-    version: VersionHeader,
-    token: LeaseHeader,
-    response: Response,
-    person: Anyone,
-    service: Here,
-) -> Saved:
+def save(answer: DraftIn, version: VersionHeader, write: ItemWrite) -> Saved:
     """Keep a draft."""
-    now, holds = service.database.clock(), int(version.strip('"'))
-    saved, replayed = once(
-        service.database,
-        person.id,
-        operation,
-        "save",
-        {"item": uid, "version": holds, "answer": answer.model_dump()},
-        lambda connection: answers.save(connection, now, person.id, uid, token, holds, answer),
-        Saved,
-    )
-    _mark(response, replayed)
-    return saved
+    return write.whole_answer("save", answer, version, answers.save, Saved)
 
 
 @router.post("/items/{uid}/submit")
-def submit(
-    uid: UidPath,
-    answer: DraftIn,
-    operation: OperationHeader,
-    version: VersionHeader,
-    token: LeaseHeader,
-    response: Response,
-    person: Anyone,
-    service: Here,
-) -> Submitted:
+def submit(answer: DraftIn, version: VersionHeader, write: ItemWrite) -> Submitted:
     """Save a last time and finish."""
-    now, holds = service.database.clock(), int(version.strip('"'))
-    submitted, replayed = once(
-        service.database,
-        person.id,
-        operation,
-        "submit",
-        {"item": uid, "version": holds, "answer": answer.model_dump()},
-        lambda connection: answers.submit(connection, now, person.id, uid, token, holds, answer),
-        Submitted,
-    )
-    _mark(response, replayed)
-    return submitted
+    return write.whole_answer("submit", answer, version, answers.submit, Submitted)
 
 
 @router.post("/items/{uid}/flag")
-def flag(
-    uid: UidPath,
-    wish: Flag,
-    operation: OperationHeader,
-    token: LeaseHeader,
-    response: Response,
-    person: Anyone,
-    service: Here,
-) -> Submitted:
+def flag(wish: Flag, write: ItemWrite) -> Submitted:
     """Say that an item cannot be annotated."""
-    now = service.database.clock()
-    flagged, replayed = once(
-        service.database,
-        person.id,
-        operation,
-        "flag",
-        {"item": uid, **wish.model_dump()},
-        lambda connection: answers.flag(connection, now, person.id, uid, token, wish),
-        Submitted,
-    )
-    _mark(response, replayed)
-    return flagged
+    act = partial(answers.flag, user=write.person.id, uid=write.uid, token=write.token, wish=wish)
+    return write.once("flag", {"item": write.uid, **wish.model_dump()}, act, Submitted)
 
 
 @router.post("/items/{uid}/whatif")

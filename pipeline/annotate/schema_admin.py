@@ -23,10 +23,19 @@ class ListedItem(Answer):
     label: int
     state: State
     num_frames: int
+    width: int
+    height: int
+    content: str
+    """Digest of the pictures, as in `Item`."""
     answers: int
     flag: str
     """Reason of the newest flag, or empty."""
+    flag_note: str
+    """What its author wrote."""
+    reviewed: bool
+    """A reviewer accepted it as it is."""
     note: str
+    """Of the reviewer who gave it back."""
     kappa: float | None
     distance: float | None
     batch: str
@@ -94,6 +103,8 @@ class UserRow(Answer):
     active: bool
     created: float
     seen: float | None
+    invited: float | None
+    """When the invitation ends that serves now; None: there is none."""
 
 
 class UserChange(Request):

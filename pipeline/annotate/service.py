@@ -95,7 +95,8 @@ class Service:
         return [*lines, "# TYPE star_leases gauge", f"star_leases {leases}"]
 
 
-def _service(request: Request) -> Service:
+# What needs no database runs on the event loop: a thread for it would cost more than it does.
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -119,7 +120,7 @@ def _visitor(request: Request, service: Here) -> Person | None:
 Visitor = Annotated[Person | None, Depends(_visitor)]
 
 
-def _signed_in(visitor: Visitor) -> Person:
+async def _signed_in(visitor: Visitor) -> Person:
     if visitor is None:
         raise RefusedError("signed_out", "sign in with your invitation")
     return visitor
@@ -128,13 +129,13 @@ def _signed_in(visitor: Visitor) -> Person:
 Anyone = Annotated[Person, Depends(_signed_in)]
 
 
-def _reviewer(person: Anyone) -> Person:
+async def _reviewer(person: Anyone) -> Person:
     if not person.may("reviewer"):
         raise RefusedError("forbidden", "this is for reviewers")
     return person
 
 
-def _admin(person: Anyone) -> Person:
+async def _admin(person: Anyone) -> Person:
     if not person.may("admin"):
         raise RefusedError("forbidden", "this is for admins")
     return person

@@ -250,12 +250,13 @@ def listed(connection: Connection, uids: Sequence[str]) -> list[ListedItem]:
     compared = _by_item(connection, sa.select(comparisons).where(comparisons.c.item.in_(uids)))
     batched = _by_item(connection, sa.select(batch_items).where(batch_items.c.item.in_(uids)))
     rows = connection.execute(sa.select(items).where(items.c.uid.in_(uids)).order_by(items.c.uid)).all()
-    same = ("uid", "label", "state", "num_frames", "note")
+    same = ("uid", "label", "state", "num_frames", "width", "height", "content", "reviewed", "note")
     return [
         ListedItem(
             **{name: getattr(row, name) for name in same},
             answers=answers[row.uid],
             flag=reasons[row.uid].reason if row.uid in reasons else "",
+            flag_note=reasons[row.uid].note if row.uid in reasons else "",
             kappa=compared[row.uid].kappa if row.uid in compared else None,
             distance=compared[row.uid].distance if row.uid in compared else None,
             batch=batched[row.uid].batch if row.uid in batched else "",

@@ -1,6 +1,10 @@
 """The database: opened, migrated (pipeline/annotate/migrations/env.py), protected; on SQLite and PostgreSQL."""
 
+import shutil
+import sqlite3
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -8,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from pipeline.annotate import audit
+from pipeline.annotate import database as store_database
 from pipeline.annotate.database import Database
 from pipeline.annotate.migrations.versions import step_0001_first
 from pipeline.annotate.tables import APPEND_ONLY, metadata, users
@@ -151,7 +156,7 @@ def test_what_a_log_holds_is_moved_into_the_file_while_people_write(lite, person
 
 
 def test_a_tended_database_moves_its_log_by_itself(lite, person_in, monkeypatch):
-    monkeypatch.setattr(database, "TEND_S", 0.01)
+    monkeypatch.setattr(store_database, "TEND_S", 0.01)
     before = Path(lite.url.database).stat().st_size
     with lite.tended():
         person_in(lite)

@@ -8,11 +8,18 @@ export const LANGUAGES = Object.freeze({ en: "English", ja: "日本語", ko: "�
 let words = {};
 
 /** @param {string} language */
-export async function load(language) {
+async function load(language) {
   const known = language in LANGUAGES ? language : "en";
   words = await (await fetch(`locales/${known}.json`)).json();
   document.documentElement.lang = known;
   document.title = t("title");
+}
+
+/** Changes the page to a language and remembers it on this computer. @param {string} language */
+export async function speak(language) {
+  localStorage.setItem("star-language", language);
+  await load(language);
+  translate();
 }
 
 /** The language to begin with: chosen before on this computer, or the browser's. */
@@ -33,12 +40,12 @@ export function t(key, values = {}) {
 }
 
 /** Puts the words into elements that name them: `data-t` as text, `data-t-label` as spoken label, `data-t-title` as tip. */
-export function translate(root = document) {
-  for (const element of root.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
-  for (const element of root.querySelectorAll("[data-t-label]")) {
+function translate() {
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of document.querySelectorAll("[data-t-label]")) {
     element.setAttribute("aria-label", t(element.dataset.tLabel));
   }
-  for (const element of root.querySelectorAll("[data-t-title]")) element.title = t(element.dataset.tTitle);
+  for (const element of document.querySelectorAll("[data-t-title]")) element.title = t(element.dataset.tTitle);
 }
 
 /** The word of a level: its short name. @param {number | null} level */

@@ -2,69 +2,29 @@
 
 import { bindingOf } from "./core/keys.js";
 import { Desk, commandOf } from "./desk.js";
-import { load, preferred, t, translate } from "./i18n.js";
+import { arrive, signIn, visitor } from "./door.js";
+import { preferred, speak, t } from "./i18n.js";
 import { Refusal, Unreachable, api, patient } from "./io/api.js";
 import { Journal, MemoryJournal } from "./io/journal.js";
 import { Channel, tabName } from "./io/tabs.js";
 import { Work } from "./io/work.js";
-import { askSignIn, isOpen } from "./view/dialogs.js";
+import { isOpen } from "./view/dialogs.js";
 import { byId } from "./view/dom.js";
 import { showBadge, showEmpty, showProgress } from "./view/frame.js";
 import { askSettings, showHelp } from "./view/settings.js";
 
 const PROGRESS_MS = 15_000;
-const HASH = "#invite=";
 
-/** @type {{me: any, campaigns: any[], desk: Desk | null, work: Work | null, signing: Promise<void> | null}} */
-const page = { me: null, campaigns: [], desk: null, work: null, signing: null };
-
-/** @param {string} token @returns {Promise<string>} why not; empty: signed in */
-async function trySignIn(token) {
-  try {
-    const me = await api.signIn(token);
-    // Another person's clip is on the desk: begin anew as who they are.
-    if (page.me && page.me.id !== me.id) {
-      location.reload();
-      await new Promise(() => {});
-    }
-    page.me = me;
-    return "";
-  } catch (error) {
-    if (error instanceof Unreachable) return t("empty.unreachable.title");
-    if (error instanceof Refusal) return error.status === 403 ? t("signin.bad") : error.message;
-    throw error;
-  }
-}
-
-/** Asks for the invitation until somebody is signed in; once, however many calls wait for it. */
-function signIn() {
-  page.signing ??= askSignIn(page.me !== null, trySignIn).finally(() => (page.signing = null));
-  return page.signing;
-}
-
-async function session() {
-  if (location.hash.startsWith(HASH)) {
-    const token = location.hash.slice(HASH.length);
-    // The token must not stay in the address bar or in the history.
-    history.replaceState(null, "", location.pathname + location.search);
-    await trySignIn(token);
-  }
-  page.me ??= (await api.session()).me;
-  if (!page.me) await signIn();
-}
+/** @type {{campaigns: any[], desk: Desk | null, work: Work | null}} */
+const page = { campaigns: [], desk: null, work: null };
 
 /** @param {string} name */
-const setting = (name, otherwise) => page.me?.settings[name] ?? otherwise;
+const setting = (name, otherwise) => visitor.me?.settings[name] ?? otherwise;
 
 function applySettings() {
   document.documentElement.dataset.palette = setting("palette", "calm");
   document.documentElement.dataset.letters = setting("letters", "on");
-}
-
-async function speak(language) {
-  localStorage.setItem("star-language", language);
-  await load(language);
-  translate();
+  byId("open-review").hidden = visitor.me.role === "annotator";
 }
 
 /** What to work on: as chosen before, where it still exists. */
@@ -72,16 +32,16 @@ function choose() {
   const { campaigns } = page;
   const campaign = campaigns.find(({ id }) => id === setting("campaign", "")) ?? campaigns[0];
   const label = campaign?.classes.find((one) => String(one.label) === setting("label", ""))?.label ?? null;
-  const mode = page.me.role === "annotator" ? "annotate" : setting("mode", "annotate");
+  const mode = visitor.me.role === "annotator" ? "annotate" : setting("mode", "annotate");
   page.work.choice = { campaign: campaign?.id ?? "", label, mode };
 }
 
 async function settings() {
   const { campaign, label, mode } = page.work.choice;
-  const { language } = document.documentElement.lang ? { language: document.documentElement.lang } : page.me;
+  const { language } = document.documentElement.lang ? { language: document.documentElement.lang } : visitor.me;
   const [palette, letters] = [setting("palette", "calm"), setting("letters", "on")];
   const now = { language, campaign, label: label === null ? "" : String(label), mode, palette, letters };
-  const chosen = await askSettings(now, page.me, page.campaigns);
+  const chosen = await askSettings(now, visitor.me, page.campaigns);
   if (chosen === null) return;
   if (chosen === "signout") {
     await page.desk.clip?.written;
@@ -92,7 +52,7 @@ async function settings() {
     return;
   }
   const { language: wanted, ...rest } = chosen;
-  page.me = await page.desk.api.prefer({ language: wanted, settings: rest });
+  visitor.me = await page.desk.api.prefer({ language: wanted, settings: rest });
   applySettings();
   const elsewhere = ["campaign", "label", "mode"].some((name) => chosen[name] !== now[name]);
   if (wanted !== now.language) await speak(wanted);
@@ -110,7 +70,7 @@ async function progress() {
   if (!desk.clip || document.visibilityState !== "visible") return;
   try {
     const counts = await desk.api.progress(work.choice.campaign);
-    if (desk.clip) showProgress(counts, desk.clip.item.label.label, page.me.id);
+    if (desk.clip) showProgress(counts, desk.clip.item.label.label, visitor.me.id);
   } catch (error) {
     // The next one comes soon; the badge tells of the connection.
     if (!(error instanceof Unreachable) && !(error instanceof Refusal)) throw error;
@@ -166,11 +126,11 @@ async function start() {
   showEmpty(t("empty.loading"), "");
   const journal = await Journal.open().catch(() => new MemoryJournal());
   const tab = await tabName();
-  await session();
-  if (page.me.language !== document.documentElement.lang) await speak(page.me.language);
+  await arrive();
+  if (visitor.me.language !== document.documentElement.lang) await speak(visitor.me.language);
   applySettings();
   const waiting = patient(signIn);
-  const person = page.me.id;
+  const person = visitor.me.id;
   page.work = new Work({ api: waiting, journal, person, tab, onLost: (error) => page.desk.troubles.lost(error.problem.holder) });
   page.campaigns = await waiting.campaigns();
   choose();

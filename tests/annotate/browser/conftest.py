@@ -262,3 +262,19 @@ def until(holds, within_s=15.0):
 @pytest.fixture(scope="session", name="until")
 def until_fixture():
     return until
+
+
+# Off by default in axe; 24 px is WCAG 2.2's 2.5.8.
+RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+
+
+@pytest.fixture
+def accessible():
+    """A function that lets axe look at a page as it is."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing").Axe()
+
+    def check(page):
+        found = axe.run(page, options=RULES)
+        assert found.violations_count == 0, found.generate_report()
+
+    return check

@@ -9,21 +9,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-# Off by default in axe; 24 px is WCAG 2.2's 2.5.8.
-RULES = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
-
-
-@pytest.fixture
-def accessible():
-    """A function that lets axe look at a page as it is."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing").Axe()
-
-    def check(page):
-        found = axe.run(page, options=RULES)
-        assert found.violations_count == 0, found.generate_report()
-
-    return check
-
 
 def press(page, *keys):
     for key in keys:

@@ -71,6 +71,9 @@ async function request(method, path, body, { operation, version, lease, keepaliv
   throw new Refusal(response.status, problem, Number(response.headers.get("Retry-After")) || 0);
 }
 
+/** Values of a query that are not empty. @param {Record<string, string>} values */
+const query = (values) => new URLSearchParams(Object.entries(values).filter(([, value]) => value !== ""));
+
 /** A name that nobody else has: of an intent, of a tab. (`crypto.randomUUID` is missing on plain http.) */
 export function randomId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -94,6 +97,16 @@ export const api = Object.freeze({
   submit: (uid, body, headers) => request("POST", `items/${uid}/submit`, body, headers),
   flag: (uid, body, { operation, lease }) => request("POST", `items/${uid}/flag`, body, { operation, lease }),
   whatif: (uid, scores) => request("POST", `items/${uid}/whatif`, { scores }),
+  // For reviewers and admins.
+  items: (campaign, filter) => request("GET", `campaigns/${campaign}/items?${query(filter)}`),
+  review: (uid, decision) => request("POST", `items/${uid}/review`, decision),
+  batches: () => request("GET", "batches"),
+  seal: (campaign) => request("POST", "batches", { campaign }),
+  users: () => request("GET", "users"),
+  invite: (person) => request("POST", "users", person),
+  inviteAgain: (user) => request("POST", `users/${user}/invitation`),
+  revoke: (user) => request("DELETE", `users/${user}/invitation`),
+  changeUser: (user, change) => request("PATCH", `users/${user}`, change),
 });
 
 /**
@@ -125,3 +138,6 @@ export function frameUrl({ uid, content }, index, width = 0) {
 export function stripUrl({ uid, content }, width) {
   return `${ROOT}/items/${uid}/strip.jpg?w=${width}&v=${content}`;
 }
+
+/** Address of a sealed batch's manifest. @param {string} batch */
+export const manifestUrl = (batch) => `${ROOT}/batches/${batch}/manifest`;

@@ -5,8 +5,8 @@
     python jobs/evaluate.py --checkpoint runs/NAME/step-00000010 --protocol 32x2 --split validation
     ray job submit --working-dir . -- jobs/evaluate.py --run NAME --storage s3://BUCKET/runs --gpu --out s3://BUCKET/results
 
-Leaves in --out: predictions.parquet, metrics.json, per_class.csv, confusion.csv, confusion.png, table.txt. A submitted
-job runs in a scratch folder: give it an absolute --out or a URI.
+Leaves in --out: predictions.parquet, metrics.json, per_class.csv, confusion.csv, confusion.png, explanations.png,
+table.txt. A submitted job runs in a scratch folder: give it an absolute --out or a URI.
 """
 
 import argparse
@@ -36,6 +36,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--invert", choices=(*INVERSIONS, "all"), default="none", help="attention to invert (none)")
     parser.add_argument("--maps", choices=("none", "temporal", "all"), default="all", help="attention kept (all)")
     parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
+    parser.add_argument(
+        "--explanations", type=int, default=8, metavar="N", help="clips whose explanations are judged (8; 0: none)"
+    )
     parser.add_argument("--allow-other-data", action="store_true", help="accept videos that are not the training's")
     parser.add_argument("--out", default="", metavar="URI", help="folder of the results (evaluations/...)")
     parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow run")
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.core import ray_session, storage
     from pipeline.data.store.prepared import PreparedDataset
     from pipeline.eval.evaluate import check_data, evaluate
+    from pipeline.eval.faithful import measure
     from pipeline.eval.load import load
     from pipeline.eval.predict import PredictJob, predict
     from pipeline.eval.protocol import protocol_of
@@ -91,11 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = predict(dataset, job)
     predictions = storage.join(out, "predictions.parquet")
     evaluation = evaluate(rows, len(dataset.classes), job.inversions, predictions, results.about())
-    print(write_results(results, evaluation, out, args.truth), flush=True)
+    benchmark = measure(dataset, job, args.explanations) if args.explanations > 0 else None
+    print(write_results(results, evaluation, out, args.truth, benchmark), flush=True)
     print(f"  results  {here(out)}", flush=True)
     uri = "" if args.no_mlflow else locate.mlflow_of(network)
     if uri:
-        metrics, path = results.flat_metrics(evaluation), f"evaluation/{results.name}"
+        metrics = results.flat_metrics(evaluation, benchmark, args.truth)
+        path = f"evaluation/{results.name}"
         if attach(uri, network.run_id, folder=out, artifact_path=path, metrics=metrics, step=network.step):
             print(f"  MLflow   run {network.run_id} at {uri}", flush=True)
     return 0

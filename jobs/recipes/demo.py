@@ -71,3 +71,26 @@ def oneframe_demo() -> Recipe:
         clip=replace(recipe.clip, repeat_one_frame=True),
         expected=Expected(source="make demo", top1=16.7, cost=recipe.expected.cost),
     )
+
+
+def swin_demo() -> Recipe:
+    """ST-ABN on a narrow Video Swin Transformer (docs/decisions/0018), 1.1 million weights.
+
+    Command: python jobs/train_stabn.py swin_demo --data runs/demo/prepared
+    Cost: a CPU minute an epoch, so about half an hour on one core.
+    Expect: not known. A transformer needs far more steps than the ResNet of stabn_demo: three epochs of a trial at
+        lr 0.002 stayed at chance, 16.7 %.
+    """
+    recipe = stabn_demo()
+    return replace(
+        recipe,
+        name="swin_demo",
+        # 56 pixels are 14 tokens, two windows: none is padding.
+        clip=replace(recipe.clip, size=56, short_side=56),
+        model=ModelConfig(backbone="swin3d", depth=8, width=16, classes=6, frames=8, dropout=0.0, merge="conv_bn"),
+        optim=OptimConfig(
+            name="adamw", lr=3e-3, reference_batch=0, weight_decay=0.01, schedule="cosine", warmup_epochs=1.0
+        ),
+        train=replace(recipe.train, epochs=30),
+        expected=Expected(source="not measured", cost="half an hour on one core"),
+    )

@@ -12,6 +12,8 @@ Published settings throughout (S0 section 4.1), but for two that are ours: bf16 
 jobs/evaluate.py --run NAME --protocol 32x2.
 """
 
+from dataclasses import replace
+
 from models.config import ModelConfig
 from pipeline.data.config import AugmentConfig, ClipConfig
 from pipeline.train.recipe import ComputeConfig, Expected, InitConfig, OptimConfig, Recipe, TrainConfig
@@ -56,6 +58,37 @@ def baseline_r101_ssv2() -> Recipe:
     Expect: top-1 57.7, top-5 82.8 with 32 frames; 65.3, 90.1 with 32x2 (S0 table 1).
     """
     return _recipe("baseline_r101_ssv2", ModelConfig(arch="baseline", depth=101), (57.7, 82.8), "5.2e19 FLOP")
+
+
+def stabn_swin_t_ssv2() -> Recipe:
+    """ST-ABN on Video Swin-T without temporal stride, from Kinetics-400 weights (docs/decisions/0018).
+
+    The transformer is trained as its authors train transformers, and not as S0 trains ResNets: AdamW, warm-up, cosine,
+    60 epochs, stochastic depth. The attention branch starts as a copy of the last stage, whose weights are at hand.
+
+    Command: as stabn_r50_ssv2.
+    Cost: 1.7e19 FLOP: 60 epochs x 168,913 clips x 3 x 563 GFLOP.
+    Expect: not published, and not measured here.
+    """
+    model = ModelConfig(
+        arch="st_abn",
+        backbone="swin3d",
+        depth=12,
+        width=96,
+        merge="conv_bn",
+        att_stage_init="copy_stage4",
+        stochastic_depth=0.1,
+    )
+    recipe = _recipe("stabn_swin_t_ssv2", model, (0.0, 0.0), "1.7e19 FLOP")
+    return replace(
+        recipe,
+        init=InitConfig(source="kinetics400"),
+        optim=OptimConfig(
+            name="adamw", lr=3e-4, weight_decay=0.05, schedule="cosine", warmup_epochs=2.5, clip_norm=20.0
+        ),
+        train=replace(recipe.train, epochs=60),
+        expected=Expected(source="not published", cost=recipe.expected.cost),
+    )
 
 
 def _recipe(name: str, model: ModelConfig, accuracy: tuple[float, float], cost: str) -> Recipe:

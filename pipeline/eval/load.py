@@ -64,6 +64,11 @@ class Recogniser:
         """Number of trained weights."""
         return sum(p.numel() for p in self.model.parameters())
 
+    def normalised(self, x_BTHWC: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """Return RGB clips as the network takes them, on its device."""
+        channels_last = self.recipe.train.channels_last
+        return to_model_input(torch.from_numpy(x_BTHWC), self.device, self.precision, channels_last)
+
     @torch.inference_mode()
     def answer(self, x_BTHWC: npt.NDArray[np.uint8], invert: Inversion = "none") -> Answer:
         """Run clips through the network.
@@ -79,9 +84,7 @@ class Recogniser:
             UserError: an inversion asked of a network without attention.
         """
         self.check_inversion(invert)
-        x_BCTHW = to_model_input(
-            torch.from_numpy(x_BTHWC), self.device, self.precision, self.recipe.train.channels_last
-        )
+        x_BCTHW = self.normalised(x_BTHWC)
         options = {} if invert == "none" else _options(invert)
         with autocast(self.device, self.precision):
             output = self.model(x_BCTHW, **options)

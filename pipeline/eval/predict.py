@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.core.errors import UserError, problem
@@ -109,19 +110,23 @@ def _rows(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterat
 
 def _view_tables(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterator[pa.Table]:
     """Run the job; yields tables of VIEW_SCHEMA in listed order."""
-    together = max(1, job.batch // len(job.protocol.views))
-    parts = [videos[i : i + together] for i in range(0, len(videos), together)]
     return through(
-        [pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]}) for part in parts],
+        blocks_of(videos, max(1, job.batch // len(job.protocol.views))),
         job,
-        _load_block,
+        load_block,
         _Predictor,
         loaded_with={"root": root, "protocol": job.protocol},
         made_with=(job,),
     )
 
 
-def _load_block(block: pa.Table, root: str, protocol: Protocol) -> pa.Table:
+def blocks_of(videos: Sequence[PreparedVideo], together: int) -> list[pa.Table]:
+    """Return where consecutive videos lie, `together` of them in a block."""
+    parts = [videos[i : i + together] for i in range(0, len(videos), together)]
+    return [pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]}) for part in parts]
+
+
+def load_block(block: pa.Table, root: str, protocol: Protocol) -> pa.Table:
     """Decode every view of a block's videos; pixels travel as one binary cell a view."""
     rows = []
     for shard, row in zip(block["shard"].to_pylist(), block["row"].to_pylist(), strict=True):
@@ -143,6 +148,16 @@ def _load_block(block: pa.Table, root: str, protocol: Protocol) -> pa.Table:
     )
 
 
+def stacked(views: pa.Table) -> npt.NDArray[np.uint8]:
+    """Return the pixels of loaded views as one batch, B,T,H,W,C."""
+    return np.stack(
+        [
+            np.frombuffer(x.as_buffer(), np.uint8).reshape(shape.as_py())
+            for x, shape in zip(views["x"], views["shape"], strict=True)
+        ]
+    )
+
+
 class _Predictor:
     """An actor that holds the network."""
 
@@ -155,12 +170,7 @@ class _Predictor:
         rows: list[dict[str, Any]] = []
         for start in range(0, len(views), self._job.batch):
             part = views.slice(start, self._job.batch)
-            x_BTHWC = np.stack(
-                [
-                    np.frombuffer(x.as_buffer(), np.uint8).reshape(shape.as_py())
-                    for x, shape in zip(part["x"], part["shape"], strict=True)
-                ]
-            )
+            x_BTHWC = stacked(part)
             frames = part.select(["id", "view", "idx", "valid"]).to_pylist()
             for invert in self._job.inversions:
                 answer = self._network.answer(x_BTHWC, invert)

@@ -3,13 +3,18 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from pipeline.eval.deletion import MODES
 from pipeline.eval.evaluate import Evaluation
+from pipeline.eval.explainers import NAMES, Method
+from pipeline.eval.faithful import KINDS, UNITS, Benchmark
 from pipeline.eval.load import Inversion
 from pipeline.eval.metrics import Counts, Interval
+from pipeline.eval.truth import Agreement
 
 INVERSION_NAMES: Mapping[Inversion, str] = {
     "none": "as trained",
@@ -28,12 +33,71 @@ def table(evaluation: Evaluation, title: str) -> str:
                 cells = [found.top1(), found.top5(), found.mean_class_accuracy()]
                 texts = [text for cell in cells for text in _percent(cell)]
                 lines.append((INVERSION_NAMES[invert] + branch, *texts))
+    rows = _aligned(lines)
+    return "\n".join([title, *(rows if len(rows) > 1 else []), _footnote(evaluation)])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return lines of cells as columns, the first to the left, the others to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rows = [
+    return [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
     ]
-    return "\n".join([title, *(rows if len(rows) > 1 else []), _footnote(evaluation)])
+
+
+def explanations_table(benchmark: Benchmark, truth: Mapping[Method, Agreement]) -> str:
+    """Return areas under the curves as a table in plain text, with 95 % intervals and differences to random maps.
+
+    Args:
+        benchmark: what was measured.
+        truth: how each method's weights of frames agree with known truth; empty where none is known.
+    """
+    lines: list[list[str]] = [["", *(cell for mode in MODES for cell in (mode, "minus random"))]]
+    if truth:
+        lines[0].append("AUC, active frames")
+    for units in UNITS:
+        for method, curves in benchmark.curves.items():
+            areas = [curves[units, mode] for mode in MODES]
+            cells = [text for one in areas for text in (_area(one.area), _area(one.against_random, "+"))]
+            if truth:
+                shown = units == "frames" and truth[method].clips
+                cells.append(_area(truth[method].auc if shown else None))
+            lines.append([f"{units}, {NAMES[method]}", *cells])
+    notes = [
+        f"Explanations of {benchmark.clips} clips. Area under the probability of the predicted class, over "
+        f"{benchmark.steps} steps, as what matters most",
+        "goes first (deletion: low is good) or comes first (insertion: high is good); what is gone has ImageNet's mean",
+        "colour. 95 % intervals: bootstrap over clips.",
+    ]
+    return "\n".join([*notes, *_aligned(lines)])
+
+
+def _area(interval: Interval | None, sign: str = "") -> str:
+    if interval is None:
+        return ""
+    return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
+
+
+def explanations_metrics(benchmark: Benchmark, truth: Mapping[Method, Agreement]) -> dict[str, Any]:
+    """Return every number of the benchmark as JSON-compatible dictionaries."""
+    methods: dict[str, Any] = {}
+    for method, curves in benchmark.curves.items():
+        methods[method] = {f"{units}_{mode}": asdict(curves[units, mode]) for units, mode in KINDS}
+        if truth:
+            methods[method]["truth"] = asdict(truth[method]) if truth[method].clips else {"clips": 0}
+    return {"clips": benchmark.clips, "steps": benchmark.steps, "methods": methods}
+
+
+def explanations_flat(benchmark: Benchmark, truth: Mapping[Method, Agreement], prefix: str) -> dict[str, float]:
+    """Return areas by the names under which they are logged: prefix/explain/method/units_mode."""
+    flat = {
+        f"{prefix}/explain/{method}/{units}_{mode}": curves[units, mode].area.value
+        for method, curves in benchmark.curves.items()
+        for units, mode in KINDS
+    }
+    known = {method: agreement.auc.value for method, agreement in truth.items() if agreement.clips}
+    return flat | {f"{prefix}/explain/{method}/active_frames": value for method, value in known.items()}
 
 
 def _percent(interval: Interval) -> tuple[str, str]:

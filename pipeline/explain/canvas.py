@@ -57,6 +57,12 @@ class Canvas:
         self.pixels[[y, y + height - 1], x : x + width] = colour
         self.pixels[y : y + height, [x, x + width - 1]] = colour
 
+    def line(self, points_N2: npt.NDArray[np.floating], colour: Colour, width: int = 1) -> None:
+        """Draw straight lines from point to point, each (x, y), with smooth edges."""
+        subpixels = 4  # bits of a pixel's fraction
+        points = np.rint(points_N2 * (1 << subpixels)).astype(np.int32)
+        cv2.polylines(self.pixels, [points], False, colour, width, cv2.LINE_AA, subpixels)
+
     def text(
         self,
         text: str,

@@ -1,4 +1,4 @@
-"""The files of an evaluation: table, metrics, classes, confusions, and agreement with known truth."""
+"""The files of an evaluation: table, metrics, classes, confusions, explanations, and agreement with known truth."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,9 +12,12 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval import report, truth
 from pipeline.eval.evaluate import Evaluation
+from pipeline.eval.explainers import Method
+from pipeline.eval.faithful import Benchmark
 from pipeline.eval.load import Inversion, Recogniser
 from pipeline.eval.predict import PredictJob
 from pipeline.explain.confusion import draw_confusion
+from pipeline.explain.deletion_curves import draw_curves
 from pipeline.explain.page import png
 
 
@@ -62,13 +65,20 @@ class Results:
             f"{f' fold {job.fold}' if self.dataset.folds > 1 else ''}, {job.protocol.describe()}"
         )
 
-    def flat_metrics(self, evaluation: Evaluation) -> dict[str, float]:
-        """Return the accuracies by the names under which they are logged."""
-        protocol = self.job.protocol.name.replace(" ", "_")
-        return report.flat_metrics(evaluation, f"eval/{self.job.split}/{protocol}")
+    def flat_metrics(
+        self, evaluation: Evaluation, benchmark: Benchmark | None = None, truth_uri: str = ""
+    ) -> dict[str, float]:
+        """Return accuracies, and areas of the explanations, by the names under which they are logged."""
+        prefix = f"eval/{self.job.split}/{self.job.protocol.name.replace(' ', '_')}"
+        flat = report.flat_metrics(evaluation, prefix)
+        if benchmark is not None:
+            flat |= report.explanations_flat(benchmark, _methods_against_truth(benchmark, truth_uri), prefix)
+        return flat
 
 
-def write_results(results: Results, evaluation: Evaluation, out: str, truth_uri: str = "") -> str:
+def write_results(
+    results: Results, evaluation: Evaluation, out: str, truth_uri: str = "", benchmark: Benchmark | None = None
+) -> str:
     """Write every file but the predictions, which lie in `out` already, and return the table.
 
     Args:
@@ -76,6 +86,7 @@ def write_results(results: Results, evaluation: Evaluation, out: str, truth_uri:
         evaluation: the counts.
         out: folder, a path or URI.
         truth_uri: truth of a synthetic data set; empty for none.
+        benchmark: how faithful explanations of some clips are; None where it was not measured.
 
     Raises:
         UserError: truth asked for without temporal attention in the predictions, or truth of other videos.
@@ -91,6 +102,11 @@ def write_results(results: Results, evaluation: Evaluation, out: str, truth_uri:
         text += "\n" + agreement.sentence()
         # A split whose clips show only one kind of frame has no agreement to state, and JSON has no NaN.
         numbers["temporal_attention_against_truth"] = asdict(agreement) if agreement.clips else {"clips": 0}
+    if benchmark is not None:
+        known = _methods_against_truth(benchmark, truth_uri)
+        text += "\n\n" + report.explanations_table(benchmark, known)
+        numbers["explanations"] = report.explanations_metrics(benchmark, known)
+        storage.publish_bytes(storage.join(out, "explanations.png"), png(draw_curves(benchmark, results.title())))
     storage.publish_bytes(storage.join(out, "table.txt"), (text + "\n").encode())
     storage.publish_bytes(
         storage.join(out, "metrics.json"),
@@ -102,6 +118,17 @@ def write_results(results: Results, evaluation: Evaluation, out: str, truth_uri:
         storage.publish_bytes(storage.join(out, "per_class.csv"), report.per_class_csv(counts, classes).encode())
         storage.publish_bytes(storage.join(out, "confusion.csv"), report.confusion_csv(counts, classes).encode())
     return text
+
+
+def _methods_against_truth(benchmark: Benchmark, truth_uri: str) -> dict[Method, truth.Agreement]:
+    """Compare each method's weights of the frames with the truth; empty where there is none."""
+    if not truth_uri:
+        return {}
+    active = truth.read_truth(truth_uri)
+    return {
+        method: truth.compare([row for row in benchmark.rows if row["method"] == method], active)
+        for method in benchmark.curves
+    }
 
 
 def _agreement(results: Results, predictions: str, truth_uri: str) -> truth.Agreement:

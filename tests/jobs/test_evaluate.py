@@ -65,7 +65,18 @@ def test_an_evaluation_leaves_files_that_agree_and_logs_them(
     assert "2 clips of 8 frames" in table
     assert "active frames" in table
 
+    explained = numbers["explanations"]
+    assert explained["clips"] == 7, "the split has no eighth"
+    assert list(explained["methods"]) == ["attention", "grad_cam", "random"]
+    with Image.open(out / "explanations.png") as picture:
+        assert picture.size[0] >= 700
+    assert "pixels, Grad-CAM" in table
+    assert "AUC, active frames" in table
+
     run = client.get_run(run_id)
+    area = explained["methods"]["attention"]["frames_deletion"]["area"]["value"]
+    assert run.data.metrics["eval/validation/8x2/explain/attention/frames_deletion"] == pytest.approx(area)
+    assert run.data.metrics["eval/validation/8x2/explain/random/active_frames"] >= 0
     assert run.data.metrics["eval/validation/8x2/none/top1"] == pytest.approx(100 * right / 7)
     (folder,) = client.list_artifacts(run_id, "evaluation")
     logged = {artifact.path.rsplit("/", 1)[1] for artifact in client.list_artifacts(run_id, folder.path)}

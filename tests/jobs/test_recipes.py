@@ -1,6 +1,7 @@
 """Every recipe is whole, says what it costs and expects, and is found by name."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ PUBLISHED = {
 
 
 def test_the_recipes_are_these():
-    assert set(all_recipes()) == {*PUBLISHED, "debug", "stabn_demo", "baseline_demo", "oneframe_demo"}
+    demos = {"debug", "stabn_demo", "baseline_demo", "oneframe_demo", "swin_demo", "stabn_loop_demo"}
+    assert set(all_recipes()) == {*PUBLISHED, *demos, "stabn_swin_t_ssv2"}
 
 
 @pytest.mark.parametrize("name", sorted(all_recipes()))
@@ -56,6 +58,16 @@ def test_a_published_recipe_is_the_published_network_and_schedule(name):
     assert (o.schedule, o.milestones, o.gamma, o.warmup_epochs, o.clip_norm) == ("multistep", (75, 125), 0.1, 0, 20)
     assert (t.epochs, t.global_batch, recipe.model.dropout) == (150, 64, 0.5)
     assert recipe.init.source == "imagenet2d"
+
+
+def test_the_transformer_is_the_published_tiny_one_and_promises_no_accuracy():
+    recipe = find_recipe("stabn_swin_t_ssv2")()
+    with torch.device("meta"):
+        host = build_model(replace(recipe.model, arch="baseline", classes=400))
+    assert sum(p.numel() for p in host.parameters()) == 28_158_070 - 3 * 4 * 4 * 96  # torchvision's, less one tap
+    assert recipe.init.source == "kinetics400"
+    assert (recipe.expected.source, recipe.expected.top1, recipe.expected.top5) == ("not published", None, None)
+    assert (recipe.clip.frames, recipe.clip.size, recipe.model.classes) == (32, 224, 174)
 
 
 def test_the_control_and_the_baseline_each_differ_from_st_abn_in_one_thing():

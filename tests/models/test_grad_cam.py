@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from models import StreamConfig, StreamNet
-from models.grad_cam import EPSILON, feature_cam, grad_cam
+from models import ModelConfig, StreamConfig, StreamNet, build_model
+from models.grad_cam import CUT, EPSILON, LAST_STAGE, clip_cam, feature_cam, grad_cam
 from models.inception import LAYERS
 
 LATE = ("Mixed_7a", "Mixed_7b", "Mixed_7c")
@@ -223,3 +223,73 @@ def test_labels_and_layers_that_do_not_exist_are_refused(labels, layers, words, 
     with pytest.raises(ValueError, match="Fix: ") as caught:
         grad_cam(net, x_NCHW, torch.tensor(labels), layers)
     assert all(word in str(caught.value) for word in words)
+
+
+HOSTS = {
+    "resnet3d": {"depth": 10, "width": 4},
+    "swin3d": {"backbone": "swin3d", "depth": 8, "width": 4},
+    "c3d": {"backbone": "c3d", "width": 2, "c3d_temporal_pool": False},
+}
+
+
+@pytest.fixture(params=sorted(HOSTS))
+def host(request, randomise):
+    """A network on clips, and the layers at which it is asked."""
+    torch.manual_seed(0)
+    config = ModelConfig(**HOSTS[request.param], classes=5, frames=4, dropout=0.9)
+    model = randomise(build_model(config), x_clips())
+    nn.init.normal_([m for m in model.perception.modules() if isinstance(m, nn.Linear)][-1].weight, std=0.3)
+    return model
+
+
+def x_clips():
+    return torch.randn(3, 3, 4, 48, 32, generator=torch.Generator().manual_seed(7))
+
+
+def clip_by_hooks(net, x_1CTHW, label, layer):
+    """The definition for one clip, places summed one by one."""
+    caught = {}
+
+    def forward(module, inputs, output):
+        caught["activation"] = output.detach().clone()
+        output.register_hook(lambda gradient: caught.update(gradient=gradient))
+
+    handle = net.get_submodule(layer).register_forward_hook(forward)
+    net(x_1CTHW).logits_BK[0, label].backward()
+    handle.remove()
+    net.zero_grad()
+    activation, gradient = (caught[name][0].numpy().astype(np.float64) for name in ("activation", "gradient"))
+    result = np.zeros(activation.shape[1:])
+    for channel in range(len(activation)):
+        result += gradient[channel].mean() * activation[channel]
+    result = np.maximum(result, 0)
+    return result / (result.max() + 1e-8)
+
+
+@pytest.mark.parametrize("layer", ["merge", LAST_STAGE])
+def test_of_clips_it_equals_hooks_and_autograd_on_every_host(host, layer):
+    x_BCTHW, label_B = x_clips(), torch.tensor([0, 4, 2])
+    host.train()
+    before = {name: value.clone() for name, value in host.state_dict().items()}
+    with torch.inference_mode():
+        found = clip_cam(host, x_BCTHW.clone(), label_B, layer)
+    assert host.training
+    assert all(parameter.grad is None for parameter in host.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in host.state_dict().items())
+    host.eval()
+    expected = np.stack([clip_by_hooks(host, x_BCTHW[b : b + 1], int(label_B[b]), layer) for b in range(3)])
+    assert found.shape == expected.shape
+    assert found.shape[:2] == (3, 4), "a map of every frame"
+    assert (expected > 0).any()
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+    assert torch.is_grad_enabled()
+
+
+def test_a_baseline_is_asked_at_its_extractor_and_an_unknown_layer_is_refused():
+    model = build_model(ModelConfig(arch="baseline", depth=10, width=4, classes=5, frames=4)).eval()
+    x_BCTHW, label_B = x_clips(), torch.tensor([0, 1, 2])
+    assert clip_cam(model, x_BCTHW, label_B, CUT["baseline"]).shape == (3, 4, 3, 2)
+    with pytest.raises(ValueError, match=r"Received: merge\. Allowed: .*perception\.stage"):
+        clip_cam(model, x_BCTHW, label_B, "merge")
+    with pytest.raises(ValueError, match="labels"):
+        clip_cam(model, x_BCTHW, label_B[:2])

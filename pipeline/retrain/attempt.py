@@ -17,13 +17,17 @@ from pipeline.core.errors import UserError, problem
 from pipeline.retrain.champions import Champions
 from pipeline.retrain.evidence import Evidence
 from pipeline.retrain.gates import judge
+from pipeline.retrain.leases import Lease
 from pipeline.retrain.ledger import Ledger
 from pipeline.retrain.night import Outcome, Work, nothing, run_plan
 from pipeline.retrain.plan import Survey, survey
 from pipeline.retrain.policy import Policy, read_policy
+from pipeline.retrain.records import PlanRow
 from pipeline.tracking.run import flatten
 
 LEDGER = "retrain.db"
+TOLD = "told"
+"""Step after the end: the pages say how the plan ended."""
 LASTS_S = 120.0
 """Seconds that the lease lasts unless it is renewed; longer than the clocks of machines differ."""
 
@@ -129,32 +133,47 @@ def attempt(desk: Desk, open_work: Callable[[], Work], at: Callable[[str], None]
         UserError: the work cannot be done.
     """
     found = desk.look()
-    if found.plan is None:
+    if found.plan is None and not _untold(desk):
         return found.reason
     model = desk.champions.model
     lease = desk.ledger.lease(model, holder(), LASTS_S)
     try:
         found = desk.look()  # another job may have finished meanwhile
-        if found.plan is None:
-            return found.reason
-        print(f"{model}: {found.reason}; plan {found.plan.plan_key}", flush=True)
-        return run_plan(found.plan, desk.ledger, desk.champions, lease, open_work(), desk.policy, at)
+        outcome: Outcome | str = found.reason
+        if found.plan is not None:
+            print(f"{model}: {found.reason}; plan {found.plan.plan_key}", flush=True)
+            outcome = run_plan(found.plan, desk.ledger, desk.champions, lease, open_work(), desk.policy, at)
+        _tell(desk, lease)
+        return outcome
     finally:
         desk.ledger.release(lease)
 
 
-def told(desk: Desk, outcome: Outcome) -> str:
-    """Write the pages anew, now that the end is known; returns what happened, for people."""
+def _untold(desk: Desk) -> list[PlanRow]:
+    """Return the plans that have ended, and whose pages do not say how yet."""
+    ended = [row for row in desk.ledger.rows(desk.champions.model) if row.outcome and row.verdict]
+    return [row for row in ended if TOLD not in desk.ledger.facts(row.plan.plan_key)]
+
+
+def _tell(desk: Desk, lease: Lease) -> None:
+    """Write the history, and on the pages of plans how they ended; after a kill in between the next call does it."""
     from pipeline.retrain.history import write_pages  # drawing needs torch
 
-    history = write_pages(desk.ledger, desk.champions.model, desk.root, [outcome.plan_key])
+    rows = _untold(desk)
+    history = write_pages(desk.ledger, desk.champions.model, desk.root, [row.plan.plan_key for row in rows])
+    for row in rows:
+        desk.ledger.step_done(row.plan.plan_key, lease, TOLD, {"history": history})
+
+
+def told(desk: Desk, outcome: Outcome) -> str:
+    """Return what happened, for people."""
     version = f" as version {outcome.version}" if outcome.version is not None else ""
     lines = (
         outcome.verdict.table(),
         "",
         f"plan {outcome.plan_key}: {outcome.end}{version}",
         f"  page     {outcome.page}",
-        f"  history  {history}",
+        f"  history  {desk.ledger.facts(outcome.plan_key)[TOLD]['history']}",
     )
     return "\n".join(lines)
 

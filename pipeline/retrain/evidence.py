@@ -97,7 +97,7 @@ class Integrity:
     parameters_before: int
     parameters_after: int
     latency_before_ms: float
-    """Median of forward passes of one clip, the champion's, taken in turns with the candidate's."""
+    """Shortest of some forward passes of one clip, the champion's, taken in turns with the candidate's."""
     latency_after_ms: float
 
 

@@ -26,7 +26,7 @@ from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError
 from pipeline.retrain import lineage, report
-from pipeline.retrain.attempt import attempt, open_desk, told
+from pipeline.retrain.attempt import attempt, open_desk
 from pipeline.retrain.champions import ALIASES
 from pipeline.retrain.evidence import Attention, BatchHealth, Evidence, Integrity, Scored
 from pipeline.retrain.night import Trained
@@ -120,8 +120,6 @@ def work(folder, story, boundary):
             os.kill(os.getpid(), signal.SIGKILL)
 
     outcome = attempt(desk, lambda: LightWork(desk, story), at)
-    if not isinstance(outcome, str):
-        told(desk, outcome)
     print(outcome if isinstance(outcome, str) else outcome.end, flush=True)
 
 
@@ -228,7 +226,8 @@ def main():
     """Tell every story."""
     folder, night = Path(sys.argv[1]), Path(sys.argv[1]) / "night"
     torch.set_num_threads(1)
-    shutil.copytree(folder / "template", night, dirs_exist_ok=True)
+    shutil.rmtree(night, ignore_errors=True)
+    shutil.copytree(folder / "template", night)
     (folder / "warm").symlink_to(night)  # another name, so that no child inherits an open database
     work(folder / "warm", "promoted", "")  # what is loaded late is then loaded once
     (folder / "warm").unlink()

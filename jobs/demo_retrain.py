@@ -96,6 +96,8 @@ def steps(demo: Path, out: Path) -> None:
     if "roll_back" not in said:
         why = ("--by", "Ada", "--reason", "to show that it can be undone")
         run("roll back to night zero", "jobs/rollback.py", *where, *why)
+    run("rebuild what version 2 was trained on", "jobs/lineage.py", *where, "--version", "2")
+    run("write the history and all pages anew", "jobs/lineage.py", *where, "--pages")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

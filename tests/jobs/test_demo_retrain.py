@@ -45,4 +45,5 @@ def test_good_batches_promote_bad_ones_are_refused_and_a_rollback_undoes(tmp_pat
     history = (out / "runs" / "history-star-demo.html").read_text()
     for word in ("promoted", "refused", "rolled back", "Ada: to show that it can be undone", *sorted(failed)):
         assert word in history
+    assert "as recorded at training time" in done.stdout
     assert len(list((out / "runs" / "plans").glob("*/report.html"))) == 2

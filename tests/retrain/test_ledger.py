@@ -1,6 +1,6 @@
 """The ledger on both databases: one writer, everything once, nothing half; what people say stays.
 
-Covers pipeline/retrain/leases.py, people.py, decisions.py and tables.py through it.
+Covers pipeline/retrain/leases.py, pipeline/retrain/people.py, decisions.py and tables.py through it.
 """
 
 import os

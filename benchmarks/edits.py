@@ -8,13 +8,13 @@ Fine-tuning never touches the extractor, so its features of a few augmented clip
 once, and the branches are trained on them in seconds, again and again: with gamma 0 (the control), with each --gamma,
 and "given": with the levels of the truth in the place of the network's attention, in training and in testing. What
 "given" adds to the control is what attention can be worth at all. Differences to the control are paired by seed. Needs
-no Ray; the rate falls along a cosine.
+no Ray. SGD, whatever the base was trained with; the rate falls along a cosine.
 """
 
 import argparse
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ from pipeline.train.optim import Schedule, build_optimizer
 from pipeline.train.recipe import OptimConfig
 
 GIVEN = "given"
+WEIGHT_DECAY = 5e-4
 CHUNK = 32
 """Clips of a forward pass where no gradient is needed."""
 
@@ -180,8 +181,8 @@ def row(name: str, outcomes: Sequence[Outcome], control: Sequence[Outcome], edit
     for mask in (edited_N, np.ones_like(edited_N)):
         pairs = zip(outcomes, control, strict=True)
         gain = [100 * (o.hit_N[mask].mean() - c.hit_N[mask].mean()) for o, c in pairs]
-        spread = np.std(gain, ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.nan
-        text += f"   {np.mean(gain):+5.1f} +- {spread:.1f}"
+        text += f"   {np.mean(gain):+5.1f}"
+        text += f" +- {np.std(gain, ddof=1) / math.sqrt(len(gain)):.1f}" if len(gain) > 1 else " " * 7
     return text
 
 
@@ -230,7 +231,9 @@ def main() -> None:
     print(row("before", base, base, edited_N))
     print(row("before, given", [test(stabn(network), unseen, given=True)], base, edited_N))
     for lr in args.lr:
-        optim = OptimConfig(name=recipe.optim.name, lr=lr, reference_batch=0, schedule="cosine")
+        optim = replace(
+            recipe.optim, name="sgd", lr=lr, weight_decay=WEIGHT_DECAY, reference_batch=0, schedule="cosine"
+        )
         print(f"lr {lr:g}, {args.epochs} epochs, {args.seeds} seeds")
         control: list[Outcome] = []
         for name, gamma in [("control", 0.0), *((f"gamma {g:g}", g) for g in args.gamma), (GIVEN, 0.0)]:

@@ -11,7 +11,7 @@ def stabn_loop_demo() -> Recipe:
 
     Command: make demo-loop, or python jobs/train_stabn.py stabn_loop_demo --data runs/demo-loop/prepared
     Cost: a minute or two on two cores.
-    Expect: top-1 near 60 %, two of the four classes below one half; chance is 25 %.
+    Expect: top-1 near 55 %, and the four classes far apart; chance is 25 %.
     """
     recipe = stabn_demo()
     return replace(
@@ -22,5 +22,5 @@ def stabn_loop_demo() -> Recipe:
             name="adam", lr=2e-3, reference_batch=0, weight_decay=0.0, schedule="cosine", warmup_epochs=1.0
         ),
         train=TrainConfig(epochs=3, global_batch=16, channels_last=True, eval_every=3, log_every=20),
-        expected=Expected(source="make demo-loop", top1=60.0, cost="a minute or two on two cores"),
+        expected=Expected(source="make demo-loop", top1=55.0, cost="a minute or two on two cores"),
     )

@@ -68,11 +68,8 @@ def _proposed(
 
     A study is made anew for every trial: its state is the ledger, and no file of its own can disagree with it.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        fix = "pip install optuna, or leave --searcher random"
-        raise UserError(problem("Optuna is not installed", got="--searcher optuna", allowed="it", fix=fix)) from error
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trials = [trial for trial in ledger.trials() if trial.is_done and trial.number != CONTROL]
     found = [(trial, score) for trial in trials if (score := last_score(trial, setting.videos)) is not None]

@@ -214,14 +214,17 @@ def _asha(request: Request, epochs: int) -> TrialScheduler:
 
 
 def _run(sweeping: Sweeping, numbers: list[int], scheduler: TrialScheduler) -> None:
-    """Run some trials.
+    """Run those of some trials that are not done; ASHA is told of the others too, against which it judges.
 
     Raises:
         UserError: some did not come to their end.
     """
     request, ledger, setting = sweeping.request, sweeping.ledger, sweeping.setting
     keeper = Keeper(ledger, setting, request.trials + 1, request.scheduler, sweeping.say)
-    run_on_tune(numbers, sweeping.draw, setting, keeper, scheduler, request.at_once)
+    left = [number for number in numbers if (trial := ledger.read(number)) is None or not trial.is_done]
+    if left:
+        told = numbers if isinstance(scheduler, ASHAScheduler) else left
+        run_on_tune(told, sweeping.draw, setting, keeper, scheduler, request.at_once)
     failed = {trial.number: trial.why for trial in ledger.trials() if trial.state == "failed"}
     lost = keeper.errors | ({CONTROL: failed[CONTROL]} if CONTROL in failed else {})
     if lost:

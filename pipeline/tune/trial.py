@@ -2,7 +2,7 @@
 
 Tune's process of a trial is a driver of Ray Train and holds next to nothing (DRIVER_CPUS); the training processes and
 the feed ask for theirs. What the ledger knows of a trial is told to Tune first, so that a scheduler sees the whole
-sweep whenever its driver was started anew; a trial that is done then ends at once.
+trial whenever the sweep's driver was started anew; one that is done then ends at once.
 """
 
 from __future__ import annotations

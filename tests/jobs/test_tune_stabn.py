@@ -18,6 +18,7 @@ from pipeline.annotate.batches import BatchRow, write_batch
 from pipeline.core import storage
 from pipeline.tune.ledger import Ledger
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 ROOT = Path(__file__).parents[2]
 SMALL = ("train.epochs=3", "compute.data_cpus=0", "compute.cpus_per_worker=0.5", "optim.lr=0.01")
 SEARCH = ("--search", "edits.gamma_t=log(0.1,100)", "optim.schedule=choice(multistep,cosine)")

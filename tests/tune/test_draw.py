@@ -1,6 +1,7 @@
 """Which values the next trial has: the same whoever asks, however often, whatever ran before."""
 
 from functools import partial
+from math import log10
 
 import pytest
 
@@ -79,12 +80,9 @@ def test_a_grid_is_taken_in_order(tmp_path):
 
 def test_optuna_proposes_what_was_good_and_the_same_again(tmp_path):
     """Edited classes rise towards gamma_t = 10; after forty trials most proposals lie near it."""
-    pytest.importorskip("optuna")
     space = parse(["edits.gamma_t=log(0.1,1000)", "optim.schedule=choice(multistep,cosine)"], RECIPE)
 
     def told(trial):
-        from math import log10
-
         off = abs(log10(trial.values.get("edits.gamma_t", 10.0)) - 1.0)
         return 90 - 30 * off, 80 - 5 * off
 

@@ -223,8 +223,8 @@ def _run(sweeping: Sweeping, numbers: list[int], scheduler: TrialScheduler) -> N
     keeper = Keeper(ledger, setting, request.trials + 1, request.scheduler, sweeping.say)
     left = [number for number in numbers if (trial := ledger.read(number)) is None or not trial.is_done]
     if left:
-        told = numbers if isinstance(scheduler, ASHAScheduler) else left
-        run_on_tune(told, sweeping.draw, setting, keeper, scheduler, request.at_once)
+        shown = numbers if isinstance(scheduler, ASHAScheduler) else left
+        run_on_tune(shown, sweeping.draw, setting, keeper, scheduler, request.at_once)
     failed = {trial.number: trial.why for trial in ledger.trials() if trial.state == "failed"}
     lost = keeper.errors | ({CONTROL: failed[CONTROL]} if CONTROL in failed else {})
     if lost:

@@ -13,6 +13,7 @@ from jobs.cli import guarded
 from jobs.finetune_edits import main
 from pipeline.annotate.batches import BatchRow, write_batch
 from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.eval.load import load
 from pipeline.registry.locate import find_checkpoint
 from pipeline.train import checkpoint
@@ -53,6 +54,7 @@ def test_a_fine_tuning_is_compared_with_its_base_and_its_control(
     pq.write_table(pa.table({"id": ids, "active": [[t % 2 == 0 for t in range(20)]] * 7}), truth)
     arguments = ["--run", tiny_checkpoint, "--batches", sealed(tmp_path / "batches"), "--storage", str(runs)]
     arguments += ["--name", "n", "--control", "--truth", str(truth), "--out", str(out), "compute.data_cpus=0"]
+    arguments += ["--register", "star-tiny"]
     assert guarded(main, [*arguments, "optim.lr=0.05", "train.epochs=4", "edits.gamma_t=30"]) == 0
 
     printed = capsys.readouterr().out
@@ -85,6 +87,15 @@ def test_a_fine_tuning_is_compared_with_its_base_and_its_control(
     assert snapshot.recipe["edits"]["gamma_t"] == 0.0
     edits = json.loads((runs / "n" / "run.json").read_text())["recipe"]["edits"]
     assert (edits["gamma_t"], edits["base"]) == (30.0, tiny_checkpoint)
+
+    assert "registered  models:/star-tiny/1" in printed
+    registered = load(find_checkpoint("models:/star-tiny/1", str(runs)))
+    tuned = checkpoint.read(find_checkpoint("n", str(runs)))
+    for key, value in registered.model.state_dict().items():
+        assert torch.equal(value, tuned.model[key]), key
+    assert registered.run_id == tuned.mlflow_run_id
+    with pytest.raises(UserError, match="no such registered model"):
+        find_checkpoint("models:/star-tiny/2", str(runs))  # the control is none
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

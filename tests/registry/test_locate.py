@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError
-from pipeline.eval.load import load
+from pipeline.eval.load import load, recipe_of
+from pipeline.finetune.recipe import derive
 from pipeline.registry.locate import find_checkpoint, mlflow_uri, storage_of
 from pipeline.registry.registered import register_model
+from pipeline.train import checkpoint
 
 # MLflow uses an option that SQLAlchemy 2.1 has deprecated; Ray Train warns about itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -87,9 +90,9 @@ def test_a_run_without_a_checkpoint_is_named(tmp_path):
         find_checkpoint("r", str(tmp_path))
 
 
-def answers(checkpoint):
+def answers(folder):
     x_BTHWC = np.random.default_rng(0).integers(0, 256, (1, 8, 32, 32, 3), np.uint8)
-    return load(checkpoint).answer(x_BTHWC).logits_BK
+    return load(folder).answer(x_BTHWC).logits_BK
 
 
 @pytest.fixture
@@ -104,8 +107,8 @@ def registry(monkeypatch, tmp_path):
 def test_a_registered_model_is_a_checkpoint_by_alias_and_by_version(registry, tiny_checkpoint, make_checkpoint):
     root, client, run_id = registry
     other = make_checkpoint(step=7)
-    for name, checkpoint in (("tiny", tiny_checkpoint), ("tiny", make_checkpoint("baseline")), ("later", other)):
-        register_model(run_id, checkpoint, name, tracking_uri=mlflow_uri(root))
+    for name, folder in (("tiny", tiny_checkpoint), ("tiny", make_checkpoint("baseline")), ("later", other)):
+        register_model(run_id, folder, name, tracking_uri=mlflow_uri(root))
     client.set_registered_model_alias("tiny", "champion", "1")
     champion = find_checkpoint("models:/tiny@champion", root)
     assert champion == find_checkpoint("models:/tiny/1", root)
@@ -115,6 +118,17 @@ def test_a_registered_model_is_a_checkpoint_by_alias_and_by_version(registry, ti
     assert load(find_checkpoint("models:/later/1", root)).step == 7
     client.set_registered_model_alias("tiny", "champion", "2")
     assert find_checkpoint("models:/tiny@champion", root) == find_checkpoint("models:/tiny/2", root)
+
+
+def test_a_fine_tuned_network_is_registered_like_any_other(registry, tiny_checkpoint, make_checkpoint):
+    root, _, run_id = registry
+    base = recipe_of(checkpoint.read(tiny_checkpoint))
+    tuned = make_checkpoint(recipe=to_dict(derive(base, tiny_checkpoint, ["/batches/a"])), step=11)
+    version = register_model(run_id, tuned, "star", tracking_uri=mlflow_uri(root))
+    found = find_checkpoint(f"models:/star/{version}", root)
+    assert checkpoint.read(found).recipe["edits"]["batches"] == ["/batches/a"]
+    assert load(found).step == 11
+    np.testing.assert_array_equal(answers(found), answers(tuned))
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,13 @@ def test_a_sweep_trains_the_control_and_its_trials_once(cluster, request_for, tm
 def test_more_trials_continue_a_sweep_and_a_bad_one_stops_no_other(cluster, request_for, tmp_path):
     lr = ("optim.lr=choice(0.01,1e38)",)
     fit = ("train.nonfinite_limit=0", "train.epochs=3")
-    first = sweep(request_for(*fit, search=lr, searcher="grid", trials=2), str(tmp_path), print)
+    first = sweep(request_for(*fit, search=lr, searcher="grid", trials=2), str(tmp_path), [].append)
     assert [trial.state for trial in first.trials] == ["finished", "finished", "failed"]
     assert "not finite" in first.trials[2].why
     assert "failed" in summarise(first, str(tmp_path / "out")).text
 
-    more = sweep(request_for(name="more", trials=1), str(tmp_path), print)
-    grown = sweep(request_for(name="more", trials=2, at_once=2), str(tmp_path), print)
+    more = sweep(request_for(name="more", trials=1), str(tmp_path), [].append)
+    grown = sweep(request_for(name="more", trials=2, at_once=2), str(tmp_path), [].append)
     assert grown.trials[:2] == more.trials
     assert grown.trials[2].state == "finished"
 
@@ -115,7 +115,7 @@ def test_more_trials_continue_a_sweep_and_a_bad_one_stops_no_other(cluster, requ
 @pytest.mark.timeout(2400)
 def test_asha_stops_trials_and_leaves_nothing_running(cluster, request_for, tmp_path):
     request = request_for("train.epochs=4", scheduler="asha", trials=4, reduction=2.0, at_once=2)
-    swept = sweep(request, str(tmp_path), print)
+    swept = sweep(request, str(tmp_path), [].append)
     states = [trial.state for trial in swept.trials]
     assert set(states) <= {"finished", "stopped"}
     assert states[0] == "finished"
@@ -130,12 +130,12 @@ def test_asha_stops_trials_and_leaves_nothing_running(cluster, request_for, tmp_
 @pytest.mark.timeout(2400)
 def test_a_population_trains_in_step_and_takes_over_weights(cluster, request_for, tmp_path):
     request = request_for("train.epochs=2", scheduler="pbt", trials=2, grace=1)
-    swept = sweep(request, str(tmp_path), print)
+    swept = sweep(request, str(tmp_path), [].append)
     assert [trial.state for trial in swept.trials] == ["finished"] * 3
     taken = [trial for trial in swept.trials if trial.start]
     assert len(taken) == 1
     assert [rung.epoch for rung in taken[0].rungs] == [1.0, 2.0]
-    assert sweep(request, str(tmp_path), print).trials == swept.trials
+    assert sweep(request, str(tmp_path), [].append).trials == swept.trials
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ from pipeline.eval.pool import Machines
 from pipeline.train.preflight import Claim
 
 
-@pytest.mark.parametrize(
-    ("data_cpus", "tasks", "each"), [(0.5, 1, 0.5), (1.0, 1, 1.0), (2.5, 2, 1.25), (4.0, 4, 1.0)]
-)
+@pytest.mark.parametrize(("data_cpus", "tasks", "each"), [(0.5, 1, 0.5), (1.0, 1, 1.0), (2.5, 2, 1.25), (4.0, 4, 1.0)])
 def test_decoding_shares_its_cpus_in_whole_tasks(data_cpus, tasks, each):
     machines = Machines(actors=3, cpus_per_actor=2.0, gpu=True, data_cpus=data_cpus)
     assert machines.claims() == [

@@ -179,7 +179,7 @@ def test_clips_are_spread_over_the_split(videos, count, expected):
 @pytest.mark.parametrize("arch", ["st_abn", "baseline"])
 def test_actors_measure_what_this_process_does(ray_cluster, tiny_root, make_checkpoint, arch):
     checkpoint = make_checkpoint(arch)
-    network, dataset = load(checkpoint), PreparedDataset.open(tiny_root)
+    network, dataset = load(checkpoint, threads=1), PreparedDataset.open(tiny_root)
     clip = network.recipe.clip
     job = PredictJob(
         checkpoint=checkpoint, split="validation", fold=1, protocol=protocol_of(clip, "8x2"), batch=3, actors=2

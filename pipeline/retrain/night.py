@@ -303,6 +303,8 @@ def keeping(ledger: Ledger, lease: Lease) -> Iterator[Kept]:
     """
     kept, done, turn = Kept(), threading.Event(), threading.Lock()
     main = threading.current_thread() is threading.main_thread()
+    # A process that a script put into the background ignores the signal, and would train on without a lease.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler) if main else None
 
     def renew() -> None:
         while not done.wait(lease.seconds / RENEWALS):
@@ -328,3 +330,5 @@ def keeping(ledger: Ledger, lease: Lease) -> Iterator[Kept]:
         with turn:
             done.set()
         thread.join()
+        if main:
+            signal.signal(signal.SIGINT, before)

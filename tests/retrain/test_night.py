@@ -236,7 +236,9 @@ def test_a_lease_is_kept_while_the_work_lasts(ledger):
             ledger.lease("m", "two", 60.0)
 
 
-def test_a_lost_lease_interrupts_the_work_before_it_writes(ledger):
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.default_int_handler], ids=["background", "foreground"])
+def test_a_lost_lease_interrupts_the_work_before_it_writes(ledger, before):
+    found = signal.signal(signal.SIGINT, before)
     lease = ledger.lease("m", "one", 0.6)
     reached = []
 
@@ -247,8 +249,12 @@ def test_a_lost_lease_interrupts_the_work_before_it_writes(ledger):
             time.sleep(60)  # as training does, which looks at no flag
             reached.append("the end")
 
-    with pytest.raises(LeaseLostError, match="now two, token 2"):
-        work()
+    try:
+        with pytest.raises(LeaseLostError, match="now two, token 2"):
+            work()
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, found)
     assert reached == []
 
 

@@ -33,6 +33,7 @@ def summary(out: Path, seconds: float) -> str:
         return f"  {name:42s}{top1:5.1f} %   (95 % {low:.1f} to {high:.1f})"
 
     st_abn = measured["stabn_demo"]
+    table = (out / "evaluations" / "stabn_demo" / "table.txt").read_text()
     record = json.loads((out / "runs" / "stabn_demo" / "run.json").read_text())
     lines = (
         f"top-1 on {st_abn['videos']} validation videos that no network was trained on",
@@ -42,7 +43,7 @@ def summary(out: Path, seconds: float) -> str:
         row("ST-ABN given one repeated frame", measured["oneframe_demo"]["perception"]["none"]),
         f"  {'chance':42s}{100 / st_abn['perception']['none']['classes_with_videos']:5.1f} %",
         *(row(f"ST-ABN, {how} attention inverted", st_abn["perception"][how]) for how in INVERTED),
-        (out / "evaluations" / "stabn_demo" / "table.txt").read_text().splitlines()[-1],
+        next(line for line in table.splitlines() if line.startswith("Temporal attention")),
         "",
         *(f"strip    {os.path.relpath(path)}" for path in sorted((out / "explanations").glob("*/strip-*.png"))),
         f"pages    {os.path.relpath(out / 'explanations')}/*/index.html",

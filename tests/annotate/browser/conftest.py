@@ -1,7 +1,6 @@
 """A headless Chromium before the real service, with videos of telling lengths. Any console error fails a test."""
 
 import contextlib
-import shutil
 import time
 
 import av
@@ -136,25 +135,6 @@ class Believer:
 @pytest.fixture(scope="module")
 def believer():
     return Believer()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """Debian's Chromium; no browser is ever downloaded.
-
-    A file at a time: while Playwright runs it keeps an event loop in the main thread, in which no other test could
-    start its own.
-    """
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: dev)")
-    binary = shutil.which("chromium")
-    if binary is None:
-        pytest.skip("chromium is not installed (Debian: chromium)")
-    sync_api.expect.set_options(timeout=20_000)
-    with sync_api.sync_playwright() as playwright:
-        # Containers run tests as root, where Chromium has no sandbox; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Person:

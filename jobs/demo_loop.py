@@ -10,17 +10,13 @@ truth of the synthetic videos, err on some frames, and answer through the servic
 
 import argparse
 import os
-import re
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, network, run, show
-from pipeline.core.errors import UserError, problem
+from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, network, run, service
 
 RECIPE, CAMPAIGN = "stabn_loop_demo", "loop"
 VIDEOS = ("train=960", "validation=480", "classes=4", "frames=[12,28]", "active=[0.3,0.4]", "decoy=1")
@@ -31,27 +27,6 @@ RULE = ("--below", "0.8", "--most", "2", "--heldout-share", "0.15")
 """The two worst of the four classes; how far a training that stops so early gets differs between machines."""
 TAUGHT = ("optim.name=sgd", "optim.lr=0.02", "optim.weight_decay=5e-4", "train.epochs=4", "train.eval_every=4")
 """The published rate of 1e-4 is for 150 epochs. Without a validation on the way the last checkpoint is the best."""
-
-
-@contextmanager
-def service(*command: str) -> Iterator[str]:
-    """Serve the campaign while the steps inside run; gives the admin's link."""
-    show("serve the campaign", *command)
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 (ours)
-        assert server.stdout is not None, "a pipe was asked for"
-        try:
-            link = ""
-            for line in server.stdout:
-                print(line, end="", flush=True)
-                link = found[1] if (found := re.match(r"invitation for .*: (\S+)$", line)) else link
-                if line.startswith("serving at"):
-                    break
-            else:
-                fix = f"mend what it says, then: python {sys.argv[0]} --keep"
-                raise UserError(problem("The service ended", got=server.wait(), allowed="a running service", fix=fix))
-            yield link
-        finally:
-            server.terminate()
 
 
 def annotate(out: Path, truth: str) -> str:

@@ -23,8 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.cli import guarded
-from jobs.demo_loop import service
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, run
+from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, run, service
 from jobs.retrain import REFUSED
 from pipeline.annotate.campaign import read_campaign
 from pipeline.retrain.ledger import Ledger

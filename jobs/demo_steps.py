@@ -1,6 +1,7 @@
 """What the demos share: steps that are printed before they run, a folder that may be emptied, a Ray cluster."""
 
 import contextlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -68,3 +69,24 @@ def network(out: Path, recipe: str, *dials: str) -> None:
     run("decode, check and shard them", LAPTOP, "submit", "jobs/prepare_data.py", *source)
     where = ("--data", str(prepared), "--storage", str(out / "runs"), "--run", recipe)
     run(f"train {recipe}", LAPTOP, "submit", "jobs/train_stabn.py", recipe, *where)
+
+
+@contextlib.contextmanager
+def service(*command: str) -> Iterator[str]:
+    """Serve the campaign while the steps inside run; gives the admin's link."""
+    show("serve the campaign", *command)
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 (ours)
+        assert server.stdout is not None, "a pipe was asked for"
+        try:
+            link = ""
+            for line in server.stdout:
+                print(line, end="", flush=True)
+                link = found[1] if (found := re.match(r"invitation for .*: (\S+)$", line)) else link
+                if line.startswith("serving at"):
+                    break
+            else:
+                fix = f"mend what it says, then: python {sys.argv[0]} --keep"
+                raise UserError(problem("The service ended", got=server.wait(), allowed="a running service", fix=fix))
+            yield link
+        finally:
+            server.terminate()

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core import storage
@@ -90,7 +89,9 @@ def measure(
     rows = _noted(predict(dataset, asked), hits)
     found = evaluate(rows, len(dataset.classes), INVERSIONS, predictions, {"checkpoint": job.checkpoint})
     near = nearness(attend(dataset.root, videos, job), heldout)
-    agreement = truth.compare(_plain(predictions), active) if active is not None else None
+    agreement = (
+        truth.compare(plain(predictions, ("id", "temporal", "idx", "valid")), active) if active is not None else None
+    )
     return Measured(job.checkpoint, Answers(found.perception, hits), near, agreement)
 
 
@@ -118,8 +119,9 @@ def _noted(rows: Iterable[dict[str, Any]], hits: dict[str, tuple[int, bool]]) ->
         yield row
 
 
-def _plain(predictions: str) -> list[dict[str, Any]]:
+def plain(predictions: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return columns of the answers without inversion, in a file of `eval.evaluate`."""
     filesystem, path = storage.resolve(predictions)
-    table = pq.read_table(path, filesystem=filesystem, columns=["id", "inversion", "temporal", "idx", "valid"])
-    rows: list[dict[str, Any]] = table.filter(pc.equal(table["inversion"], "none")).to_pylist()
+    table = pq.read_table(path, filesystem=filesystem, columns=list(columns), filters=[("inversion", "=", "none")])
+    rows: list[dict[str, Any]] = table.to_pylist()
     return rows

@@ -23,7 +23,7 @@ from pipeline.data.records import PreparedVideo
 from pipeline.data.store.shards import decode_frames, read_video
 from pipeline.eval.load import load
 from pipeline.eval.pool import through
-from pipeline.eval.predict import PredictJob
+from pipeline.eval.predict import PredictJob, blocks_of
 
 SEEN_SCHEMA = pa.schema(
     {"id": pa.string(), "temporal": pa.list_(pa.float32()), "idx": pa.list_(pa.int32()), "valid": pa.list_(pa.bool_())}
@@ -129,11 +129,7 @@ def _seen(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Iterat
     """Run the job; yields rows of SEEN_SCHEMA, the clips of a video together."""
     if not videos:
         return
-    together = max(1, job.batch // 2)
-    blocks = [
-        pa.table({"shard": [v.shard for v in part], "row": [v.row for v in part]})
-        for part in (videos[i : i + together] for i in range(0, len(videos), together))
-    ]
+    blocks = blocks_of(videos, max(1, job.batch // 2))
     answered = through(
         blocks, job, _load_block, _Watcher, loaded_with={"root": root, "clip": job.protocol.clip}, made_with=(job,)
     )

@@ -7,11 +7,9 @@ cluster; the list is written down first, and answers of any other videos are ref
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 import ray
 import torch
 
@@ -24,14 +22,14 @@ from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import Recogniser, load
 from pipeline.eval.predict import PredictJob
 from pipeline.finetune.edits import Edits
-from pipeline.finetune.measure import Measured, measure
+from pipeline.finetune.measure import Measured, measure, plain
 from pipeline.registry.registered import weights_digest
 from pipeline.retrain import stats
 from pipeline.retrain.evidence import Attention, Evidence, Integrity, Scored
 from pipeline.retrain.health import health_of
+from pipeline.retrain.report import EVIDENCE, LIST
 from pipeline.train import checkpoint
 
-EVIDENCE, LIST = "evidence.json", "list.json"
 CHAMPION, CANDIDATE = "champion", "candidate"
 FROZEN = "extractor."
 """Names of weights and statistics that fine-tuning leaves alone begin with it."""
@@ -156,7 +154,7 @@ def _scored(
 
 def _leads(ids: Sequence[str], out: str, name: str) -> tuple[float, ...]:
     """Return by how much the true class leads, video by video of the list."""
-    rows = {row["id"]: row for row in _plain(answers(out, name), ["id", "label", "scores"])}
+    rows = {row["id"]: row for row in plain(answers(out, name), ["id", "label", "scores"])}
     scores_NK = np.array([rows[video]["scores"] for video in ids])
     label_N = np.array([rows[video]["label"] for video in ids])
     return tuple(stats.leads(scores_NK, label_N).tolist())
@@ -189,16 +187,8 @@ def spread(predictions: str) -> float:
     Args:
         predictions: file of `eval.evaluate`; padding is left out.
     """
-    rows = _plain(predictions, ["temporal", "valid"])
+    rows = plain(predictions, ["temporal", "valid"])
     return float(np.mean([np.std(np.array(row["temporal"])[np.array(row["valid"])]) for row in rows]))
-
-
-def _plain(predictions: str, columns: list[str]) -> list[dict[str, Any]]:
-    """Return the answers without inversion."""
-    filesystem, path = storage.resolve(predictions)
-    table = pq.read_table(path, filesystem=filesystem, columns=columns, filters=[("inversion", "=", "none")])
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
 
 
 def _integrity(networks: Networks, job: PredictJob) -> Integrity:

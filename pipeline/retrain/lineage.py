@@ -27,8 +27,6 @@ from pipeline.retrain.night import LIST_TAG
 from pipeline.retrain.plan import Plan
 from pipeline.train.trained_on import RECORD, TrainedOn
 
-BATCHES_TAG = "star.batches"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRow:
@@ -140,13 +138,8 @@ def rebuild(version: Version, batch_uris: Mapping[str, str]) -> Rebuilt:
         what = f"Nobody recorded what version {version.number} was trained on"
         raise UserError(problem(what, got=f"no tag {LIST_TAG}", allowed="a version that a plan has made", fix=fix))
     recipe, rows = run_of(version)
-    batches = [read_batch(_uri(batch, batch_uris)) for batch in _ids(version)]
+    batches = [read_batch(_uri(batch, batch_uris)) for batch in version.batches]
     return Rebuilt(training_list(recipe["data"], rows, batches), version.tags[LIST_TAG])
-
-
-def _ids(version: Version) -> list[str]:
-    """Return the batches that a version learnt from."""
-    return [batch for batch in version.tags.get(BATCHES_TAG, "").split(",") if batch]
 
 
 def _uri(batch: str, uris: Mapping[str, str]) -> str:
@@ -316,7 +309,7 @@ def of_clip(video: str, champions: Champions, batch_uris: Mapping[str, str]) -> 
     found = []
     for version in champions.versions():
         if version.checkpoint:
-            batches = [read(_uri(batch, batch_uris)) for batch in _ids(version)]
+            batches = [read(_uri(batch, batch_uris)) for batch in version.batches]
             found.append(_sighting(video, version, batches))
     return tuple(found)
 

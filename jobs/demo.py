@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, network, run
+from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, network, run
 
 RECIPES = ("stabn_demo", "baseline_demo", "oneframe_demo")
 INVERTED = ("spatial", "temporal", "both")
@@ -78,9 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
     args = parser.parse_args(arguments)
     started_s, out = time.monotonic(), args.out.resolve()
-    if not args.keep:
-        make_anew(out)
-    with cluster():
+    with claimed(out, keep=args.keep), cluster():
         steps(out)
     print("\n" + summary(out, time.monotonic() - started_s))
     return 0

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, network, run, show
+from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, network, run, show
 
 RECIPE = "stabn_demo"
 GUIDE = (
@@ -28,9 +28,7 @@ RULE = ("--below", "1", "--most", "3")
 
 def mine(demo: Path, campaign: Path) -> None:
     """Write the campaign; what the demo has not made yet is made first."""
-    if not demo.exists():
-        make_anew(demo)
-    with cluster():
+    with claimed(demo, keep=True), cluster():
         if not (demo / "evaluations" / RECIPE).exists():  # which follows training
             network(demo, RECIPE, "--size", "demo")
         said = ("--truth", str(demo / "videos" / "truth.parquet"), "--guide", GUIDE, "--name", "demo")
@@ -47,11 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8765, help="of the page (8765)")
     args = parser.parse_args(arguments)
     demo, out = args.demo.resolve(), args.out.resolve()
-    if not args.keep:
-        make_anew(out)
     campaign = out / "campaign"
-    if not (campaign / "campaign.json").exists():
-        mine(demo, campaign)
+    with claimed(out, keep=args.keep):
+        if not (campaign / "campaign.json").exists():
+            mine(demo, campaign)
     store = ("--database", str(out / "annotations.db"), "--batches", str(out / "batches"), "--port", str(args.port))
     serve = ("jobs/serve_annotation.py", "--campaign", str(campaign), *store)
     run("invite an annotator", *serve, "--invite", "Ada", "--no-serve")

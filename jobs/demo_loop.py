@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, network, run, service
+from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, network, run, service
 
 RECIPE, CAMPAIGN = "stabn_loop_demo", "loop"
 VIDEOS = ("train=960", "validation=480", "classes=4", "frames=[12,28]", "active=[0.3,0.4]", "decoy=1")
@@ -63,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
     args = parser.parse_args(arguments)
     started_s, out = time.monotonic(), args.out.resolve()
-    if not args.keep:
-        make_anew(out)
-    with cluster():
+    with claimed(out, keep=args.keep), cluster():
         steps(out)
     print((out / "finetune" / "table.txt").read_text())
     print(f"strips   {os.path.relpath(out / 'finetune')}/strip-*.png")

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, run, service
+from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, run, service, videos_and_shards
 from jobs.retrain import REFUSED
 from pipeline.annotate.campaign import read_campaign
 from pipeline.retrain.ledger import Ledger
@@ -36,12 +36,10 @@ WORST = ("--below", "1", "--most", "3")
 
 def zero(demo: Path, runs: Path) -> None:
     """Make what night one starts from: videos, shards, a trained network."""
-    videos, prepared = demo / "videos", demo / "prepared"
+    prepared = demo / "prepared"
     if not (prepared / "manifest.json").exists():
-        make_anew(demo)
-        run("make real encoded videos", "jobs/make_synth.py", str(videos), "--size", "demo")
-        source = ("--name", "ssv2", "--source", str(videos), "--out", str(prepared), "--short-side", "64")
-        run("decode, check and shard them", LAPTOP, "submit", "jobs/prepare_data.py", *source)
+        with claimed(demo, keep=True):
+            videos_and_shards(demo, "--size", "demo")
     where = ("--data", str(prepared), "--storage", str(runs), "--run", ZERO, "train.epochs=4", "train.eval_every=4")
     run("train night zero's network", LAPTOP, "submit", "jobs/train_stabn.py", RECIPE, *where)
 
@@ -107,9 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
     args = parser.parse_args(arguments)
     started_s, out, runs = time.monotonic(), args.out.resolve(), os.path.relpath(args.out / "runs")
-    if not args.keep:
-        make_anew(out)
-    steps(args.demo.resolve(), out)
+    with claimed(out, keep=args.keep):
+        steps(args.demo.resolve(), out)
     print(f"\nhistory  {runs}/history-{MODEL}.html\npages    {runs}/plans/*/report.html")
     print(f"\nthe demo took {(time.monotonic() - started_s) / 60:.1f} minutes")
     return 0

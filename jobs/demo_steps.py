@@ -1,6 +1,8 @@
 """What the demos share: steps that are printed before they run, a folder that may be emptied, a Ray cluster."""
 
 import contextlib
+import fcntl
+import os
 import re
 import shlex
 import shutil
@@ -33,14 +35,41 @@ def run(title: str, *command: str, expected: int = 0) -> None:
     print(f"   {time.monotonic() - started_s:.0f} s", flush=True)
 
 
-def make_anew(out: Path) -> None:
-    """Empty the folder of an earlier demo; refuse one that no demo made."""
-    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+@contextlib.contextmanager
+def claimed(out: Path, *, keep: bool) -> Iterator[None]:
+    """Have a demo's folder for the steps inside, and nobody else at the same time.
+
+    Args:
+        out: the folder; made when there is none.
+        keep: use what lies in it; False empties it first.
+
+    Raises:
+        UserError: another demo has the folder now, or no demo made the folder that is to be emptied.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    found = {path.name for path in out.iterdir()}
+    if not keep and found and MARKER not in found:
         fix = "give another --out, or add --keep to use the folder as it is"
         raise UserError(problem("The folder is not a demo's", got=str(out), allowed="a new or empty folder", fix=fix))
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARKER).touch()
+    descriptor = os.open(out, os.O_RDONLY)  # the kernel opens the lock again however this process ends
+    try:
+        _lock(descriptor, out)
+        if not keep:
+            for path in out.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if not keep or not found:
+            (out / MARKER).touch()
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, out: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fix = "wait for it or stop it, or give another --out"
+        raise UserError(problem("A demo runs in the folder", got=str(out), allowed="one at a time", fix=fix)) from None
 
 
 @contextlib.contextmanager
@@ -55,6 +84,23 @@ def cluster() -> Iterator[None]:
             subprocess.run([LAPTOP, "stop"], cwd=CHECKOUT, check=False)  # noqa: S603 (our own command)
 
 
+def videos_and_shards(out: Path, *dials: str) -> Path:
+    """Make videos and shards below a folder, what is there already left as it is.
+
+    Args:
+        out: the folder; gets videos and prepared.
+        dials: arguments of make_synth.
+
+    Returns:
+        The prepared data set's folder.
+    """
+    videos, prepared = out / "videos", out / "prepared"
+    run("make real encoded videos", "jobs/make_synth.py", str(videos), *dials)
+    source = ("--name", "ssv2", "--source", str(videos), "--out", str(prepared), "--short-side", "64")
+    run("decode, check and shard them", LAPTOP, "submit", "jobs/prepare_data.py", *source)
+    return prepared
+
+
 def network(out: Path, recipe: str, *dials: str) -> None:
     """Make videos, shards and a trained network below a folder, what is there already left as it is.
 
@@ -63,11 +109,7 @@ def network(out: Path, recipe: str, *dials: str) -> None:
         recipe: of the network, and the name of its run.
         dials: arguments of make_synth.
     """
-    videos, prepared = out / "videos", out / "prepared"
-    run("make real encoded videos", "jobs/make_synth.py", str(videos), *dials)
-    source = ("--name", "ssv2", "--source", str(videos), "--out", str(prepared), "--short-side", "64")
-    run("decode, check and shard them", LAPTOP, "submit", "jobs/prepare_data.py", *source)
-    where = ("--data", str(prepared), "--storage", str(out / "runs"), "--run", recipe)
+    where = ("--data", str(videos_and_shards(out, *dials)), "--storage", str(out / "runs"), "--run", recipe)
     run(f"train {recipe}", LAPTOP, "submit", "jobs/train_stabn.py", recipe, *where)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jobs.cli import guarded, here
 from jobs.demo_loop import CALM, RECIPE, VIDEOS
-from jobs.demo_steps import CHECKOUT, cluster, make_anew, network, run
+from jobs.demo_steps import CHECKOUT, claimed, cluster, network, run
 
 EDITED = (0, 1)
 """Classes whose training videos all get an edit; of five one is held out."""
@@ -95,9 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
     args = parser.parse_args(arguments)
     started_s, out = time.monotonic(), args.out.resolve()
-    if not args.keep:
-        make_anew(out)
-    sweep(out, *base(out, args.loop))
+    with claimed(out, keep=args.keep):
+        sweep(out, *base(out, args.loop))
     found = json.loads((out / "sweep" / "results.json").read_text())
     ended = [trial for trial in found["trials"] if trial["state"] == "finished"]
     print(f"\n{len(ended) - 1} trials and the control have ended; the winner is trial {found['winner']}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, cluster, make_anew, run
+from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, run
 
 RECIPE = "two_stream_demo"
 VIDEOS = ("train=840", "validation=280", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
@@ -86,9 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     suffix = "-appearance" if args.label == "appearance" else ""
     started_s, out = time.monotonic(), (args.out or CHECKOUT / "runs" / f"demo-two-stream{suffix}").resolve()
-    if not args.keep:
-        make_anew(out)
-    with cluster():
+    with claimed(out, keep=args.keep), cluster():
         steps(out, args.label)
     print("\n" + summary(out, args.label, time.monotonic() - started_s))
     return 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.demo_steps import MARKER, make_anew, run
+from jobs.demo_steps import MARKER, claimed, run
 from pipeline.core.errors import UserError
 
 
@@ -16,13 +16,29 @@ def test_a_step_is_printed_as_it_can_be_typed_and_its_failure_is_named(capfd):
 def test_only_a_demos_folder_is_emptied(tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
-    make_anew(mine)  # empty, so taken
-    (mine / "old").touch()
-    make_anew(mine)
-    assert [path.name for path in mine.iterdir()] == [MARKER]
+    with claimed(mine, keep=False):  # empty, so taken
+        (mine / "old").mkdir()
+        (mine / "old" / "file").touch()
+    with claimed(mine, keep=True):
+        assert (mine / "old" / "file").exists()
+    with claimed(mine, keep=False):
+        assert [path.name for path in mine.iterdir()] == [MARKER]
     other = tmp_path / "other"
     other.mkdir()
     (other / "precious").touch()
-    with pytest.raises(UserError, match="not a demo's"):
-        make_anew(other)
-    assert (other / "precious").exists()
+    with pytest.raises(UserError, match="not a demo's"), claimed(other, keep=False):
+        pytest.fail("entered")
+    with claimed(other, keep=True):
+        pass
+    assert [path.name for path in other.iterdir()] == ["precious"]  # unmarked, so no later demo empties it
+
+
+def test_a_folder_in_use_is_neither_emptied_nor_shared(tmp_path):
+    with claimed(tmp_path, keep=False):
+        (tmp_path / "videos").touch()
+        for keep in (False, True):
+            with pytest.raises(UserError, match="A demo runs in the folder"), claimed(tmp_path, keep=keep):
+                pytest.fail("entered")
+        assert (tmp_path / "videos").exists()
+    with claimed(tmp_path, keep=True):
+        assert (tmp_path / "videos").exists()

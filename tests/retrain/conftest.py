@@ -12,6 +12,7 @@ from pipeline.retrain.plan import Plan
 
 MODEL = "star-tiny"
 POLICY = "standard-1@0123456789ab"
+PASSED, FAILED = {"passed": True, "table": "fine"}, {"passed": False, "table": "worse"}
 
 
 def batch_row(video, **changes):
@@ -99,6 +100,54 @@ def lite(tmp_path, clock):
     opened = Ledger(str(tmp_path / "retrain.db"), clock)
     yield opened
     opened.close()
+
+
+def decided(ledger, lease, plan, verdict):
+    """Take a plan to its verdict."""
+    ledger.begin(plan, lease)
+    ledger.step_done(plan.plan_key, lease, "trained", {"checkpoint": "c"})
+    ledger.decide(plan.plan_key, lease, verdict)
+
+
+def promoted(ledger, lease, plan, version):
+    """Take a plan to its end; returns how it ended."""
+    decided(ledger, lease, plan, PASSED)
+    with ledger.moving(plan.plan_key, lease, version):
+        pass
+    ledger.step_done(plan.plan_key, lease, "promoted", {})
+    return ledger.finish(plan.plan_key, lease, "promoted")
+
+
+def refused(ledger, lease, plan):
+    """Take a plan to its refusal."""
+    decided(ledger, lease, plan, FAILED)
+    ledger.step_done(plan.plan_key, lease, "refused", {})
+    return ledger.finish(plan.plan_key, lease, "refused")
+
+
+def events_of(ledger, action):
+    """What the record has of one kind."""
+    return [event for event in ledger.events() if event.action == action]
+
+
+@pytest.fixture(scope="session", name="decided")
+def decided_fixture():
+    return decided
+
+
+@pytest.fixture(scope="session", name="promoted")
+def promoted_fixture():
+    return promoted
+
+
+@pytest.fixture(scope="session", name="refused")
+def refused_fixture():
+    return refused
+
+
+@pytest.fixture(scope="session", name="events_of")
+def events_of_fixture():
+    return events_of
 
 
 class MemoryRegistry:

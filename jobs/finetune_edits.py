@@ -5,8 +5,9 @@
     python jobs/finetune_edits.py --run models:/star@champion --batches s3://BUCKET/batches/A s3://BUCKET/batches/B
 
 Trains from the run's best checkpoint, on the whole training split, with the base's own recipe at a rate of 1e-4;
-overrides change its fields. --control trains once more without the temporal term and reports it beside. The same --name
-goes on with runs that were killed. Leaves table.txt, metrics.json, predictions and before-and-after strips in --out.
+overrides change its fields. --gamma-s also learns from where people pointed, in campaigns mined with --spatial.
+--control trains once more without what people said and reports it beside. The same --name goes on with runs that were
+killed. Leaves table.txt, metrics.json, predictions and before-and-after strips in --out.
 --register NAME makes the result a version of that model; jobs know it as models:/NAME/VERSION.
 """
 
@@ -30,6 +31,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set (the base's)")
     parser.add_argument("--name", default="", help="of the new run; an existing one is resumed")
     parser.add_argument("--gamma", type=float, default=10.0, help="weight of the temporal term (10)")
+    parser.add_argument("--gamma-s", type=float, default=0.0, help="weight of the spatial term (0: off)")
     parser.add_argument("--control", action="store_true", help="train the gamma = 0 control too")
     parser.add_argument("--register", default="", metavar="NAME", help="model that the result becomes a version of")
     parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.core.config import override
     from pipeline.data.store.prepared import PreparedDataset
     from pipeline.eval.load import recipe_of
+    from pipeline.eval.place import read_known
     from pipeline.eval.truth import read_truth
     from pipeline.finetune.recipe import control_of, derive
     from pipeline.finetune.results import job_for, report
@@ -61,14 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = placed("--storage", args.storage)
     base = find_checkpoint(args.run, root, args.which)
     batches = [placed("--batches", uri) for uri in args.batches]
-    recipe = derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=args.gamma)
+    recipe = derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=args.gamma, gamma_s=args.gamma_s)
     data = [f"data.root={placed('--data', args.data)}"] if args.data else []
     named = [f"tracking.registered_model={args.register}"] if args.register else []
     recipe = override(recipe, [*data, *named, *args.overrides])
     if args.describe:
         print(described(recipe, ""))
         return 0
+    edits = EditTask(recipe).edits
     active = read_truth(args.truth) if args.truth else None
+    known = read_known(args.truth) if args.truth and edits.maps else None
     name = args.name or fresh_name(recipe)
     out = storage.absolute(placed("--out", args.out) or storage.join("evaluations", name))
     runs = {"after": train(recipe, root=root, open_task=EditTask, name=name)}
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job = job_for(recipe, base, args.batch)
     ray_session.connect(job.cpus())
     dataset = PreparedDataset.open(recipe.data.root)
-    result = report({"before": base, **found}, EditTask(recipe).edits, dataset, job, out, active)
+    result = report({"before": base, **found}, edits, dataset, job, out, active, known)
     print(f"{result.text}\n  results  {here(out)}", flush=True)
     for run in runs.values():
         uri, run_id = run.tracking_uri, run.mlflow_run_id

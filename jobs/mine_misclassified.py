@@ -6,7 +6,8 @@
 
 Scores every training and validation clip, takes the classes whose top-1 is below --below on both splits (the --most
 lowest), and writes their misclassified training clips with the temporal attention of every frame to --out, for
-jobs/serve_annotation.py --campaign. With --on train no validation label is looked at.
+jobs/serve_annotation.py --campaign. With --on train no validation label is looked at. --spatial lets people also paint
+where to look, on 14 x 14 cells of a frame, over the network's own map: jobs/finetune_edits.py --gamma-s learns from it.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--on", choices=("both", "train"), default="both", help="splits that choose classes (both)")
     parser.add_argument("--most", type=int, default=8, metavar="N", help="classes at most, 0 for all (8)")
     parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: gives example clips")
+    parser.add_argument("--spatial", action="store_true", help="people also say where, on 14 x 14 cells of a frame")
     parser.add_argument("--guide", default="", help="what annotators should know")
     parser.add_argument("--double-share", type=float, default=0.15, help="clips annotated by two people (0.15)")
     parser.add_argument("--heldout-share", type=float, default=0.1, help="clips annotated, never trained on (0.1)")
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=network.precision,
     )
     truth = {video: levels_of(active_V) for video, active_V in read_truth(args.truth).items()} if args.truth else None
-    settings = CampaignSettings(double_share=args.double_share, heldout_share=args.heldout_share, gold_share=0.0)
+    shares = {"double_share": args.double_share, "heldout_share": args.heldout_share, "gold_share": 0.0}
+    settings = CampaignSettings(**shares, spatial=args.spatial)
     name = storage.absolute(args.run).rstrip("/").rsplit("/", 1)[-1]
     blank = new_campaign(args.name or name, f"{name}, step {network.step}", dataset, args.guide, settings)
     ray_session.connect(job.cpus())

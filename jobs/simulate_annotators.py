@@ -5,6 +5,8 @@
 
 LINK is an admin's, as jobs/serve_annotation.py --role admin prints it. The admin invites --people annotators, who work
 at the same time and err on --errors of the frames, then settles what second opinions disagree on, and seals a batch.
+Where the campaign has the spatial layer, they also point at the object in the frames of its action, and miss it in
+--errors of these.
 """
 
 import argparse
@@ -41,21 +43,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     # After parsing, so that --help does not wait for the libraries.
     from pipeline.annotate.campaign import read_campaign
-    from pipeline.annotate.simulate import Client, Habits, annotate, annotate_together, believed
+    from pipeline.annotate.simulate import Client, Habits, annotate, annotate_together, believed, pointed
+    from pipeline.eval.place import read_known
     from pipeline.eval.truth import read_truth
 
     campaign, _ = read_campaign(placed("--campaign", args.campaign))
-    truth = believed(campaign, read_truth(args.truth))
+    active = read_truth(args.truth)
+    truth, where = believed(campaign, active), None
+    if campaign.settings.spatial:
+        known = read_known(args.truth)
+        where = pointed(campaign, active, {video: one.boxes_V for video, one in known.items()})
     address, habits = f"{link.scheme}://{link.netloc}", Habits(error_rate=args.errors)
     admin = Client(address)
     try:
         admin.sign_in(link.fragment.removeprefix(INVITE))
         names = [f"annotator {number}" for number in range(1, args.people + 1)]
         tokens = [admin.call("POST", "/users", {"name": name})["token"] for name in names]
-        done = annotate_together(address, tokens, campaign.id, truth, habits, args.seed)
+        done = annotate_together(address, tokens, campaign.id, truth, habits, args.seed, where)
         for name, one in zip(names, done, strict=True):
             print(f"  {name}: {len(one.items)} clips, {one.saves} drafts saved", flush=True)
-        settled = annotate(admin, campaign.id, truth, Habits(adjudicates=True), args.seed)
+        settled = annotate(admin, campaign.id, truth, Habits(adjudicates=True), args.seed, where=where)
         sealed = admin.call("POST", "/batches", {"campaign": campaign.id})
     finally:
         admin.close()

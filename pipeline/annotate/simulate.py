@@ -18,11 +18,14 @@ import numpy.typing as npt
 
 from pipeline.annotate.campaign import Campaign
 from pipeline.annotate.importing import item_uid
-from pipeline.annotate.schema import LEVELS
+from pipeline.annotate.schema import LEVELS, SPATIAL
 from pipeline.core.errors import UserError, problem
+from pipeline.data.feed.place import Boxes, covered
 
 Truth = Callable[[Mapping[str, Any]], Sequence[float]]
 """From an Item (as JSON) to the level of every frame of its video."""
+Where = Callable[[Mapping[str, Any]], Mapping[int, Sequence[float]]]
+"""From an Item to the levels of the 14 x 14 cells, row by row, of every frame in which the person points."""
 AGAIN = (429, 502, 503, 504)
 
 
@@ -31,7 +34,7 @@ class Habits:
     """How a simulated annotator works."""
 
     error_rate: float = 0.0
-    """Share of frames that get a level drawn at random instead of the true one."""
+    """Share of frames that get a level drawn at random instead of the true one, and of maps that land elsewhere."""
     saves: int = 1
     """Drafts saved on the way to an answer."""
     pause_s: float = 0.0
@@ -87,6 +90,38 @@ def believed(campaign: Campaign, active: Mapping[str, npt.NDArray[np.bool_]]) ->
             raise UserError(problem(what, got=got, allowed=f"{item.num_frames} frames", fix=fix))
     levels = {item_uid(campaign.id, item.video): levels_of(active[item.video]).tolist() for item in campaign.items}
     return lambda item: levels[item["uid"]]
+
+
+def cells_of(boxes_N4: Boxes) -> list[float]:
+    """Return the levels of a frame's cells: 1 where half of a cell or more lies in boxes, 0.5 where less, 0 elsewhere.
+
+    Args:
+        boxes_N4: where the object is seen, as shares of the frame; they do not overlap.
+    """
+    share_P = covered(boxes_N4, SPATIAL, SPATIAL).ravel()
+    levels: list[float] = np.where(share_P >= 0.5, 1.0, np.where(share_P > 0, 0.5, 0.0)).tolist()
+    return levels
+
+
+def pointed(
+    campaign: Campaign, active: Mapping[str, npt.NDArray[np.bool_]], boxes: Mapping[str, Sequence[Boxes]]
+) -> Where:
+    """Return where people point in the clips of a campaign: at the object, in the frames of the action.
+
+    In the other frames nothing that happens is worth a look, so that nobody has a reason to point.
+
+    Args:
+        campaign: with its clips; `believed` has checked that the truth fits them.
+        active: frames that belong to the action, by video.
+        boxes: where the object is seen in every frame, by video.
+    """
+    videos = {item_uid(campaign.id, item.video): item.video for item in campaign.items}
+
+    def where(item: Mapping[str, Any]) -> dict[int, list[float]]:
+        video = videos[item["uid"]]
+        return {int(frame): cells_of(boxes[video][frame]) for frame in np.flatnonzero(active[video])}
+
+    return where
 
 
 class Client:
@@ -151,7 +186,13 @@ class Client:
 
 
 def annotate(
-    client: Client, campaign: str, truth: Truth, habits: Habits, seed: int, stop: threading.Event | None = None
+    client: Client,
+    campaign: str,
+    truth: Truth,
+    habits: Habits,
+    seed: int,
+    stop: threading.Event | None = None,
+    where: Where | None = None,
 ) -> Done:
     """Answer clips of a campaign until none is left for this person.
 
@@ -162,6 +203,7 @@ def annotate(
         habits: how the person works.
         seed: of the errors.
         stop: ends after the clip at hand.
+        where: where the person points, before errors; asked where the campaign has the spatial layer.
     """
     rng, tab = np.random.default_rng(seed), f"simulated-{seed}"
     items: list[str] = []
@@ -173,7 +215,9 @@ def annotate(
             if lease is None:
                 break
             item = client.call("GET", f"/items/{lease['item']}?tab={tab}")
-            saves += _answer(client, lease, item, _mistaken(truth(item), habits.error_rate, rng), habits)
+            scores = _mistaken(truth(item), habits.error_rate, rng)
+            maps = _misplaced(where(item), habits.error_rate, rng) if where and item["spatial"] else {}
+            saves += _answer(client, lease, item, scores, maps, habits)
             items.append(item["uid"])
     return Done(tuple(items), saves, client.replayed)
 
@@ -184,32 +228,57 @@ def _mistaken(levels: Sequence[float], error_rate: float, rng: np.random.Generat
     return [float(level) for level in np.where(wrong_V, drawn_V, levels)]
 
 
+def _misplaced(
+    maps: Mapping[int, Sequence[float]], error_rate: float, rng: np.random.Generator
+) -> dict[int, list[float]]:
+    """Move some of the maps to another place; what leaves at one edge comes in at the other."""
+    found = {}
+    for frame, cells in maps.items():
+        wrong, moved_2 = rng.random() < error_rate, rng.integers(1, SPATIAL, size=2)
+        map_HW = np.reshape(cells, (SPATIAL, SPATIAL))
+        found[frame] = (np.roll(map_HW, moved_2, axis=(0, 1)) if wrong else map_HW).ravel().tolist()
+    return found
+
+
 def _answer(
-    client: Client, lease: Mapping[str, Any], item: Mapping[str, Any], scores: list[float], habits: Habits
+    client: Client,
+    lease: Mapping[str, Any],
+    item: Mapping[str, Any],
+    scores: list[float],
+    maps: Mapping[int, list[float]],
+    habits: Habits,
 ) -> int:
     """Save a growing part of the answer, then submit the whole; returns how often it was saved."""
     path, version, begun = f"/items/{item['uid']}", item["draft"]["version"], time.monotonic()
     for number in range(1, habits.saves + 1):
         known = len(scores) * number // habits.saves
         part = [*scores[:known], *[None] * (len(scores) - known)]
-        body = _body(part, item["init"], begun)
+        body = _body(part, {f: cells for f, cells in maps.items() if f < known}, item["init"], begun)
         headers = {"If_Match": str(version), "Lease_Token": lease["token"]}
         version = client.call("PUT", f"{path}/draft", body, operation=True, **headers)["version"]
         time.sleep(habits.pause_s)
     headers = {"If_Match": str(version), "Lease_Token": lease["token"]}
-    client.call("POST", f"{path}/submit", _body(scores, item["init"], begun), operation=True, **headers)
+    client.call("POST", f"{path}/submit", _body(scores, maps, item["init"], begun), operation=True, **headers)
     time.sleep(habits.pause_s)
     return habits.saves
 
 
-def _body(scores: Sequence[float | None], init: str, begun: float) -> dict[str, Any]:
+def _body(scores: Sequence[float | None], maps: Mapping[int, list[float]], init: str, begun: float) -> dict[str, Any]:
     sources = [None if score is None else "human" for score in scores]
+    spatial = [{"frame": frame, "cells": cells} for frame, cells in maps.items()]
     seconds = round(time.monotonic() - begun, 3)
-    return {"scores": scores, "sources": sources, "init": init, "seconds": seconds, "editor": "simulated"}
+    said = {"scores": scores, "sources": sources, "spatial": spatial}
+    return {**said, "init": init, "seconds": seconds, "editor": "simulated"}
 
 
 def annotate_together(
-    address: str, invitations: Sequence[str], campaign: str, truth: Truth, habits: Habits, seed: int = 0
+    address: str,
+    invitations: Sequence[str],
+    campaign: str,
+    truth: Truth,
+    habits: Habits,
+    seed: int = 0,
+    where: Where | None = None,
 ) -> list[Done]:
     """Let several people annotate a campaign at once until nothing is left for any of them.
 
@@ -222,13 +291,14 @@ def annotate_together(
         truth: as for `annotate`.
         habits: as for `annotate`.
         seed: of the first person's errors; the others count up from it.
+        where: as for `annotate`.
     """
     clients = [Client(address) for _ in invitations]
     for client, token in zip(clients, invitations, strict=True):
         client.sign_in(token)
 
     def work(number: int) -> Done:
-        return annotate(clients[number], campaign, truth, habits, seed + number)
+        return annotate(clients[number], campaign, truth, habits, seed + number, where=where)
 
     try:
         with ThreadPoolExecutor(len(clients)) as pool:

@@ -53,12 +53,19 @@ class Edits:
         """Class indices of all edited videos, ascending."""
         return tuple(sorted({edit.label for edits in (self.train, self.heldout) for edit in edits.values()}))
 
+    @property
+    def maps(self) -> int:
+        """Frames of videos to train on in which people pointed."""
+        return sum(len(edit.maps) for edit in self.train.values())
+
     def sentence(self) -> str:
         """Say how many there are."""
         frames = sum(int(edit.set_V.sum()) for edit in self.train.values())
+        pointed = f", {self.maps} with a map" if self.maps else ""
         return (
-            f"{len(self.train)} edited videos to train on ({frames} frames set by people), {len(self.heldout)} held "
-            f"out, {self.superseded} superseded rows, of {self.rows} in all; {len(self.classes)} classes"
+            f"{len(self.train)} edited videos to train on ({frames} frames set by people{pointed}), "
+            f"{len(self.heldout)} held out, {self.superseded} superseded rows, of {self.rows} in all; "
+            f"{len(self.classes)} classes"
         )
 
 

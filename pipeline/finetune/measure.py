@@ -1,4 +1,4 @@
-"""What fine-tuning changed: answers, inversions, and how near temporal attention is to what people and truth say."""
+"""What fine-tuning changed: answers, inversions, and how near attention is to what people and truth say."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,9 +14,11 @@ from pipeline.eval import truth
 from pipeline.eval.evaluate import evaluate
 from pipeline.eval.load import INVERSIONS
 from pipeline.eval.metrics import Interval, bootstrap_mean
+from pipeline.eval.place import Known, point
 from pipeline.eval.predict import PredictJob, predict
 from pipeline.finetune.edits import Edit
 from pipeline.finetune.table import Answers
+from pipeline.finetune.where import Where, centre_places, compare_maps
 from pipeline.finetune.windows import VideoAttention, attend
 
 
@@ -53,6 +55,8 @@ class Measured:
     """Against edits that no network was trained on."""
     truth: truth.Agreement | None
     """Against known active frames of the test split, where they are known."""
+    where: Where | None = None
+    """Of its spatial attention, where people pointed."""
 
     def facts(self) -> dict[str, Any]:
         """Return what is not in the table, as JSON values; numbers that do not exist are absent."""
@@ -63,7 +67,7 @@ class Measured:
             facts["heldout_correlation"] = asdict(self.heldout.correlation)
         if self.truth is not None:
             facts["truth"] = asdict(self.truth) if self.truth.clips else {"clips": 0}
-        return facts
+        return facts | ({"where": self.where.facts()} if self.where is not None else {})
 
 
 def measure(
@@ -73,6 +77,7 @@ def measure(
     videos: Sequence[PreparedVideo],
     predictions: str,
     active: Mapping[str, truth.BoolArray] | None = None,
+    known: Mapping[str, Known] | None = None,
 ) -> Measured:
     """Ask a network about a split, with all inversions, and about the videos held out; Ray must be connected.
 
@@ -83,16 +88,24 @@ def measure(
         videos: those videos.
         predictions: file that gets the answers.
         active: known active frames by video.
+        known: where the object is as well; asked for where people pointed.
     """
-    asked = replace(job, inversions=INVERSIONS, maps="temporal")
+    asked = replace(job, inversions=INVERSIONS, maps="temporal" if known is None else "all")
     hits: dict[str, tuple[int, bool]] = {}
     rows = _noted(predict(dataset, asked), hits)
     found = evaluate(rows, len(dataset.classes), INVERSIONS, predictions, {"checkpoint": job.checkpoint})
-    near = nearness(attend(dataset.root, videos, job), heldout)
+    pointed = any(edit.maps for edit in heldout.values())
+    seen = list(attend(dataset.root, videos, replace(job, maps="all" if pointed else "temporal")))
     agreement = (
         truth.compare(plain(predictions, ("id", "temporal", "idx", "valid")), active) if active is not None else None
     )
-    return Measured(job.checkpoint, Answers(found.perception, hits), near, agreement)
+    where = None
+    if pointed or known is not None:
+        places = centre_places(dataset, job.protocol.clip)
+        rows = plain(predictions, ("id", "spatial", "spatial_shape", "idx", "valid")) if known is not None else []
+        on_object = point(rows, known, places) if known is not None else None
+        where = Where(*compare_maps(seen, heldout, places), on_object)
+    return Measured(job.checkpoint, Answers(found.perception, hits), nearness(seen, heldout), agreement, where)
 
 
 def nearness(seen: Iterable[VideoAttention], edits: Mapping[str, Edit]) -> Nearness:

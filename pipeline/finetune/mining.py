@@ -11,15 +11,20 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.annotate.campaign import Campaign, CampaignItem, CampaignSettings
+from pipeline.annotate.schema import SPATIAL
 from pipeline.core.errors import UserError, problem
+from pipeline.data.feed.place import Place
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import Recogniser
 from pipeline.eval.metrics import Counts, count, empty_counts, rank_of
 from pipeline.eval.predict import PredictJob, predict
-from pipeline.finetune.windows import attend, named
+from pipeline.finetune.spatial import laid_out
+from pipeline.finetune.where import centre_places
+from pipeline.finetune.windows import VideoAttention, attend, named
 
 LEAK = "the classes were chosen by validation labels too, as in the paper; scores on that split favour them a little"
 BEST = 5
@@ -184,7 +189,8 @@ def mine(
     wrong = [clip for clip in scored if clip.label in choice.classes and clip.predicted != clip.label]
     shown = _examples(scored, choice.classes, truth or {})
     by_id = {video.id: video for video in dataset.videos(data.train_split, data.fold)}
-    items = tuple(_items(dataset.root, wrong, shown, by_id, job, truth or {}))
+    watched = replace(job, maps="all" if campaign.settings.spatial else "temporal")
+    items = tuple(_items(dataset, wrong, shown, by_id, watched, truth or {}))
     filled = replace(campaign, items=items, rule=choice.rule, leak=choice.leak)
     return Mined(filled, _facts(train, validation, choice, len(wrong), len(shown), dataset.classes))
 
@@ -199,7 +205,7 @@ def _examples(scored: Sequence[Scored], classes: Sequence[int], truth: Mapping[s
 
 
 def _items(
-    root: str,
+    dataset: PreparedDataset,
     wrong: Sequence[Scored],
     shown: Sequence[Scored],
     by_id: Mapping[str, PreparedVideo],
@@ -209,8 +215,9 @@ def _items(
     """Yield an item for every clip, with the attention of its whole video; near misses are asked first."""
     clips = [*wrong, *shown]
     videos = [by_id[clip.video] for clip in clips]
-    for place, (clip, video, seen) in enumerate(zip(clips, videos, attend(root, videos, job), strict=True)):
-        example = place >= len(wrong)
+    shows = centre_places(dataset, job.protocol.clip)
+    for number, (clip, video, seen) in enumerate(zip(clips, videos, attend(dataset.root, videos, job), strict=True)):
+        example = number >= len(wrong)
         yield CampaignItem(
             video=clip.video,
             label=clip.label,
@@ -222,6 +229,7 @@ def _items(
             margin=clip.margin,
             num_frames=video.frames,
             attention_V=seen.attention_V,
+            spatial_VP=_on_picture(seen, shows[clip.video]),
             window=clip.window,
             windows=seen.windows,
             priority=1.0 - clip.margin,
@@ -229,6 +237,15 @@ def _items(
             truth_V=truth[clip.video] if example else None,
             caption="known truth; the network gets this one right" if example else "",
         )
+
+
+def _on_picture(seen: VideoAttention, place: Place) -> npt.NDArray[np.float32] | None:
+    """Return the maps of a video on its whole pictures, for the cells that people paint; None without maps."""
+    if seen.spatial_Vhw is None:
+        return None
+    whole_VHW = laid_out(torch.from_numpy(seen.spatial_Vhw), place, SPATIAL, SPATIAL)
+    spatial_VP: npt.NDArray[np.float32] = whole_VHW.flatten(1).numpy()
+    return spatial_VP
 
 
 def _facts(

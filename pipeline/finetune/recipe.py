@@ -29,7 +29,8 @@ class EditConfig:
     them, or those of annotated videos alone, which weighs a rare annotation more."""
 
     gamma_s: float = 0.0
-    """Weight of the spatial term, likewise a mean squared error; the paper's future work, so off."""
+    """Weight of the spatial term, likewise a mean squared error, over the cells of the frames in which people pointed;
+    the paper's future work, so off."""
 
     def __post_init__(self) -> None:
         require("edits", self, gamma_t=0, gamma_s=0)
@@ -49,22 +50,26 @@ class FinetuneRecipe(Recipe):
             raise UserError(problem(what, got=f"model.arch={self.model.arch}", allowed="st_abn", fix=fix))
 
 
-def derive(base: Recipe, checkpoint: str, batches: Sequence[str], *, gamma_t: float = 10.0) -> FinetuneRecipe:
+def derive(
+    base: Recipe, checkpoint: str, batches: Sequence[str], *, gamma_t: float = 10.0, gamma_s: float = 0.0
+) -> FinetuneRecipe:
     """Return the fine-tuning of a trained network: its own recipe with another rate, its weights and the edits.
 
     Args:
         base: recipe of the training.
         checkpoint: its checkpoint, a path or URI that every node reads.
         batches: folders of sealed batches, likewise.
-        gamma_t: weight of the temporal term; 0 for the control.
+        gamma_t: weight of the temporal term.
+        gamma_s: weight of the spatial term; both 0 for the control.
 
     Raises:
         UserError: a network without attention, or a negative weight.
     """
     kept = {f.name: getattr(base, f.name) for f in fields(Recipe)}
-    kept |= {"name": f"{base.name}-{'edits' if gamma_t else 'control'}", "init": InitConfig()}
+    kept |= {"name": f"{base.name}-{'edits' if gamma_t or gamma_s else 'control'}", "init": InitConfig()}
     kept |= {"optim": replace(base.optim, lr=LR), "expected": type(base.expected)()}
-    return FinetuneRecipe(**kept, edits=EditConfig(base=checkpoint, batches=tuple(batches), gamma_t=gamma_t))
+    weights = {"gamma_t": gamma_t, "gamma_s": gamma_s}
+    return FinetuneRecipe(**kept, edits=EditConfig(base=checkpoint, batches=tuple(batches), **weights))
 
 
 def control_of(recipe: FinetuneRecipe) -> FinetuneRecipe:

@@ -11,6 +11,7 @@ from pipeline.core import storage
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import load
+from pipeline.eval.place import Known
 from pipeline.eval.predict import PredictJob
 from pipeline.eval.protocol import protocol_of
 from pipeline.eval.truth import BoolArray
@@ -30,7 +31,7 @@ class Result:
 
     text: str
     metrics: dict[str, float]
-    """Top-1 in percent by network and group, under the names that MLflow shows."""
+    """Top-1 in percent by network and group, and agreement with known places, under the names that MLflow shows."""
 
 
 def job_for(recipe: FinetuneRecipe, checkpoint: str, batch: int) -> PredictJob:
@@ -58,6 +59,7 @@ def report(
     job: PredictJob,
     out: str,
     active: Mapping[str, BoolArray] | None = None,
+    known: Mapping[str, Known] | None = None,
 ) -> Result:
     """Measure networks on the test split and on held-out edits, and write what was found; Ray must be connected.
 
@@ -68,6 +70,7 @@ def report(
         job: split, clips and machines.
         out: folder, a path or URI.
         active: known active frames by video, of synthetic videos.
+        known: where the object is in them as well, if edits say where people pointed.
     """
     trained_split = load(checkpoints["before"]).recipe.data.train_split
     by_id = {video.id: video for video in dataset.videos(trained_split, job.fold)}
@@ -76,7 +79,7 @@ def report(
     for name, checkpoint in checkpoints.items():
         asked = replace(job, checkpoint=checkpoint)
         file = storage.join(out, f"predictions-{name}.parquet")
-        measured[name] = measure(dataset, asked, edits.heldout, heldout, file, active)
+        measured[name] = measure(dataset, asked, edits.heldout, heldout, file, active, known)
     answers = {name: one.answers for name, one in measured.items()}
     found: dict[str, Any] = numbers(answers, edits.classes)
     found |= {"edits": edits.sentence(), "measured": {name: one.facts() for name, one in measured.items()}}
@@ -90,6 +93,8 @@ def report(
         for name, one in found["networks"].items()
         for group, values in one["groups"].items()
     }
+    pointing = {name: one.where.truth for name, one in measured.items() if one.where is not None}
+    metrics |= {f"finetune/{name}/on_object_auc": p.auc.value for name, p in pointing.items() if p and p.clips}
     return Result(text, metrics)
 
 
@@ -104,6 +109,7 @@ def _text(measured: Mapping[str, Measured], edits: Edits, dataset: PreparedDatas
         *(f"  {name}: {one.heldout.sentence()}" for name, one in measured.items()),
     ]
     lines += [f"{name}: {one.truth.sentence()}" for name, one in measured.items() if one.truth is not None]
+    lines += [f"{name}: {said}" for name, one in measured.items() if one.where for said in one.where.sentences()]
     return "\n".join(lines)
 
 

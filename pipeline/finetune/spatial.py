@@ -1,65 +1,65 @@
 """Where people pointed, as a clip shows it: maps of whole pictures cut, mirrored and resized like the clip's frames.
 
-A training clip is a pure function of seed, epoch and video, so its crop and its flip are drawn again here instead of
-travelling with the batch.
+And the way back, for showing people where a network looks: its map of a clip, laid on the whole picture.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import avg_pool2d, grid_sample
 
 from pipeline.annotate.schema import SPATIAL
-from pipeline.data.config import AugmentConfig, ClipConfig
-from pipeline.data.feed.augment import draw
-from pipeline.data.feed.clips import clip_generator
-from pipeline.data.feed.flip import NEVER, FlipMap
-from pipeline.data.feed.sampling import draw_indices
-from pipeline.data.store.catalog import CatalogRow
+from pipeline.data.feed.place import Place
 from pipeline.finetune.edits import Edit
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a clip shows of a picture, as shares of the picture's height and width."""
-
-    top: float
-    left: float
-    height: float
-    width: float
-    flip: bool
-
-
-def place_of(
-    video: CatalogRow, clip: ClipConfig, augment: AugmentConfig, flip_map: FlipMap, *, seed: int, epoch: int
-) -> Place:
-    """Return what the training clip of a video in an epoch shows, as `data.feed.clips.load_clip` draws it."""
-    rng = clip_generator(seed, epoch, video.id)
-    draw_indices(video.frames, clip, rng)
-    decision = draw(rng, augment, video.height, video.width, may_flip=flip_map[video.label] != NEVER)
-    if (box := decision.box) is not None:
-        shares = (box.top / video.height, box.left / video.width, box.height / video.height, box.width / video.width)
-        return Place(*shares, decision.flip)
-    scale = clip.short_side / min(video.height, video.width)
-    height, width = round(video.height * scale), round(video.width * scale)
-    top, left = (height - clip.size) // 2, (width - clip.size) // 2
-    return Place(top / height, left / width, clip.size / height, clip.size / width, decision.flip)
-
-
 def cut(maps_NHW: Tensor, place: Place, height: int, width: int) -> Tensor:
-    """Return maps of whole pictures as the clip shows them, N x height x width, bilinear."""
-    rows_h = place.top + (torch.arange(height) + 0.5) / height * place.height
-    columns_w = place.left + (torch.arange(width) + 0.5) / width * place.width
+    """Return maps of whole pictures as the clip shows them, N x height x width.
+
+    Bilinear; where a cell of the result covers more than one of the map, the mean over it, so that nothing that a
+    person marked falls between two cells of a coarse network.
+    """
+    finer = max(
+        1, math.ceil(place.height * maps_NHW.shape[1] / height), math.ceil(place.width * maps_NHW.shape[2] / width)
+    )
+    rows_h = place.top + _centres(height * finer) * place.height
+    columns_w = place.left + _centres(width * finer) * place.width
     if place.flip:
         columns_w = columns_w.flip(0)
+    fine_N1hw = _sampled(maps_NHW, rows_h, columns_w)
+    return (avg_pool2d(fine_N1hw, finer) if finer > 1 else fine_N1hw)[:, 0]
+
+
+def laid_out(maps_Nhw: Tensor, place: Place, height: int, width: int) -> Tensor:
+    """Return maps of clips on the whole picture, N x height x width, bilinear; 0 where the clip shows nothing."""
+    rows_H = (_centres(height) - place.top) / place.height
+    columns_W = (_centres(width) - place.left) / place.width
+    if place.flip:
+        columns_W = 1 - columns_W
+    shown_HW = ((rows_H >= 0) & (rows_H <= 1))[:, None] & ((columns_W >= 0) & (columns_W <= 1))
+    return _sampled(maps_Nhw, rows_H, columns_W)[:, 0] * shown_HW
+
+
+def _centres(cells: int) -> Tensor:
+    """Return the middles of `cells` equal parts of 0 to 1."""
+    return (torch.arange(cells) + 0.5) / cells
+
+
+def _sampled(maps_NHW: Tensor, rows_h: Tensor, columns_w: Tensor) -> Tensor:
+    """Sample maps at shares of their height and width, N,1,h,w; beyond the outermost centres their values go on."""
     grid_hw2 = torch.stack(torch.meshgrid(2 * columns_w - 1, 2 * rows_h - 1, indexing="xy"), dim=-1)
     grid_Nhw2 = grid_hw2.expand(len(maps_NHW), -1, -1, -1)
-    cut_N1hw = grid_sample(maps_NHW[:, None], grid_Nhw2, padding_mode="border", align_corners=False)
-    return cut_N1hw[:, 0]
+    return grid_sample(maps_NHW[:, None], grid_Nhw2, padding_mode="border", align_corners=False)
+
+
+def seen_maps(edit: Edit, frames: Sequence[int], place: Place, size: tuple[int, int]) -> Tensor:
+    """Return where people pointed in some frames of a video that have a map, as a clip shows them: N x size."""
+    whole_NHW = torch.from_numpy(np.stack([edit.maps[frame] for frame in frames])).reshape(-1, SPATIAL, SPATIAL)
+    return cut(whole_NHW, place, *size)
 
 
 def spatial_targets(
@@ -88,7 +88,6 @@ def spatial_targets(
         maps = edits[video].maps if video in edits else {}
         shown = [t for t, frame in enumerate(idx_BT[b]) if valid_BT[b, t] and int(frame) in maps]
         if shown:
-            whole_NHW = torch.from_numpy(np.stack([maps[int(idx_BT[b, t])] for t in shown]))
-            target_BTHW[b, shown] = cut(whole_NHW.reshape(-1, SPATIAL, SPATIAL), places[video], *size)
+            target_BTHW[b, shown] = seen_maps(edits[video], [int(idx_BT[b, t]) for t in shown], places[video], size)
             mask_BT[b, shown] = True
     return target_BTHW, mask_BT

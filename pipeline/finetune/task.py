@@ -4,6 +4,9 @@ L_temp(x) = gamma_t / n * sum over n frames of (M't - Mt)^2, where Mt is the net
 sigmoid, and M't what people said (S0 section 3.2; no public code trains on edits). The forward pass goes on with Mt:
 edits are targets and never put into the network. The n frames are those of the clip that a person has set and that are
 no padding; a clip without any contributes nothing. The whole training split is trained on, edited or not.
+
+S0 leaves edits of the spatial attention to the future. Here they add L_spat(x) = gamma_s / n * sum over n frames of the
+mean over cells of (M's - Ms)^2, its n frames those in which a person pointed (docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -20,11 +23,12 @@ from models import StAbn
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.flip import flip_map
+from pipeline.data.feed.place import place_of
 from pipeline.data.feed.plan import Plan
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.finetune.edits import Edits, check_edits, read_edits, targets
 from pipeline.finetune.recipe import FinetuneRecipe
-from pipeline.finetune.spatial import place_of, spatial_targets
+from pipeline.finetune.spatial import spatial_targets
 from pipeline.train import checkpoint
 from pipeline.train.clip_task import ClipTask, answer
 from pipeline.train.losses import loss_sums
@@ -44,7 +48,8 @@ class EditTask(ClipTask):
         recipe: names base checkpoint, batches and data.
 
     Raises:
-        UserError: a batch is damaged, or its videos are not those of the training split.
+        UserError: a batch is damaged, its videos are not those of the training split, or nobody pointed although
+            `edits.gamma_s` asks for it.
     """
 
     def __init__(self, recipe: FinetuneRecipe) -> None:
@@ -52,6 +57,10 @@ class EditTask(ClipTask):
         self.recipe: FinetuneRecipe = recipe
         self._said = recipe.edits
         self._edits = read_edits(recipe.edits.batches)
+        if recipe.edits.gamma_s and not self._edits.maps:
+            fix = "mine with --spatial and annotate, or leave --gamma-s (edits.gamma_s) at 0"
+            what = "The spatial term has nothing to learn from: in no video to train on anybody pointed"
+            raise UserError(problem(what, got="0 frames with a map", allowed="one or more", fix=fix))
         dataset = PreparedDataset.open(recipe.data.root)
         split = f"split {recipe.data.train_split}, fold {recipe.data.fold}, of {dataset.name} at {dataset.root}"
         videos = dataset.videos(recipe.data.train_split, recipe.data.fold)

@@ -26,9 +26,16 @@ from pipeline.eval.pool import through
 from pipeline.eval.predict import PredictJob, blocks_of
 
 SEEN_SCHEMA = pa.schema(
-    {"id": pa.string(), "temporal": pa.list_(pa.float32()), "idx": pa.list_(pa.int32()), "valid": pa.list_(pa.bool_())}
+    {
+        "id": pa.string(),
+        "temporal": pa.list_(pa.float32()),
+        "spatial": pa.list_(pa.float32()),
+        "spatial_shape": pa.list_(pa.int32()),
+        "idx": pa.list_(pa.int32()),
+        "valid": pa.list_(pa.bool_()),
+    }
 )
-"""What an actor returns for one clip."""
+"""What an actor returns for one clip; the spatial columns are null unless they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class VideoAttention:
     attention_V: npt.NDArray[np.float32]
     windows: tuple[tuple[int, int, int], ...]
     """start, stop, stride of the clips, as a campaign names them."""
+    spatial_Vhw: npt.NDArray[np.float32] | None = None
+    """The map of every frame, of what a test clip shows of it; None unless it was asked for."""
 
 
 def whole_windows(video_frames: int, clip: ClipConfig) -> list[Indices]:
@@ -72,7 +81,7 @@ def named(indices: Indices, clip: ClipConfig, video_frames: int) -> tuple[int, i
 
 
 def fold(
-    temporal_NT: npt.NDArray[np.float32],
+    values_NT: npt.NDArray[np.float32],
     idx_NT: npt.NDArray[np.int32],
     valid_NT: npt.NDArray[np.bool_],
     video_frames: int,
@@ -80,17 +89,18 @@ def fold(
     """Return the mean over all clip frames that show a video frame, padding left out, for every video frame.
 
     Args:
-        temporal_NT: attention in each of N clips.
+        values_NT: attention in each of N clips; further axes, such as places, stay.
         idx_NT: video frame behind each clip frame.
         valid_NT: False where padded.
         video_frames: V.
     """
-    sum_V, count_V = np.zeros(video_frames, np.float64), np.zeros(video_frames, np.int64)
-    np.add.at(sum_V, idx_NT[valid_NT], temporal_NT[valid_NT])
+    places = values_NT.shape[2:]
+    sum_V, count_V = np.zeros((video_frames, *places), np.float64), np.zeros(video_frames, np.int64)
+    np.add.at(sum_V, idx_NT[valid_NT], values_NT[valid_NT])
     np.add.at(count_V, idx_NT[valid_NT], 1)
     if not count_V.all():
         raise RuntimeError(f"{int((count_V == 0).sum())} of {video_frames} frames are in no clip")
-    mean_V: npt.NDArray[np.float32] = (sum_V / count_V).astype(np.float32)
+    mean_V: npt.NDArray[np.float32] = (sum_V / count_V.reshape(-1, *[1] * len(places))).astype(np.float32)
     return mean_V
 
 
@@ -100,7 +110,8 @@ def attend(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Itera
     Args:
         root: of the prepared data set.
         videos: any of its videos, each once.
-        job: network, clips and machines; split and protocol's views do not matter.
+        job: network, clips and machines, and with maps="all" the spatial maps too; split and protocol's views do not
+            matter.
 
     Raises:
         UserError: a job larger than the cluster, or a network that sees one repeated frame.
@@ -119,8 +130,12 @@ def attend(root: str, videos: Sequence[PreparedVideo], job: PredictJob) -> Itera
         if len(seen) != len(windows):
             raise RuntimeError(f"attention does not reconcile: {len(seen)} of {len(windows)} clips of {video_id}")
         temporal_NT, idx_NT, valid_NT = (np.array([row[name] for row in seen]) for name in ("temporal", "idx", "valid"))
-        attention_V = fold(temporal_NT, idx_NT, valid_NT, video.frames)
-        yield VideoAttention(video_id, attention_V, tuple(named(w, clip, video.frames) for w in windows))
+        attention_V, spatial_Vhw = fold(temporal_NT, idx_NT, valid_NT, video.frames), None
+        if job.maps == "all":
+            spatial_NThw = np.array([row["spatial"] for row in seen]).reshape(len(seen), *seen[0]["spatial_shape"])
+            spatial_Vhw = fold(spatial_NThw, idx_NT, valid_NT, video.frames)
+        named_windows = tuple(named(w, clip, video.frames) for w in windows)
+        yield VideoAttention(video_id, attention_V, named_windows, spatial_Vhw)
     if left:
         raise RuntimeError(f"attention does not reconcile: {len(left)} of {len(videos)} videos are missing")
 
@@ -160,12 +175,17 @@ class _Watcher:
     def __call__(self, clips: pa.Table) -> pa.Table:
         """Answer the clips of a block, at most `batch` at a time."""
         shape = (self._clip.frames, self._clip.size, self._clip.size, 3)
-        temporal: list[Any] = []
+        found: dict[str, list[Any]] = {"temporal": [], "spatial": [], "spatial_shape": []}
         for start in range(0, len(clips), self._job.batch):
             part = clips["x"].slice(start, self._job.batch)
             clips_N = [np.frombuffer(x.as_buffer(), np.uint8).reshape(shape) for x in part]
             answer = self._network.answer(np.stack(clips_N))
             assert answer.temporal_BT is not None, "networks without attention are refused before"
-            temporal += list(answer.temporal_BT)
-        columns = {"id": clips["id"], "temporal": pa.array(temporal, SEEN_SCHEMA.field("temporal").type)}
-        return pa.table({**columns, "idx": clips["idx"], "valid": clips["valid"]}, schema=SEEN_SCHEMA)
+            assert answer.spatial_BTHW is not None, "likewise"
+            found["temporal"] += list(answer.temporal_BT)
+            kept = self._job.maps == "all"
+            found["spatial"] += [one.ravel() if kept else None for one in answer.spatial_BTHW]
+            found["spatial_shape"] += [one.shape if kept else None for one in answer.spatial_BTHW]
+        columns = {name: pa.array(values, SEEN_SCHEMA.field(name).type) for name, values in found.items()}
+        columns |= {name: clips[name] for name in ("id", "idx", "valid")}
+        return pa.table({name: columns[name] for name in SEEN_SCHEMA.names}, schema=SEEN_SCHEMA)

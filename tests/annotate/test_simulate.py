@@ -6,7 +6,7 @@ import pytest
 from pipeline.annotate.batches import read_batch
 from pipeline.annotate.importing import item_uid
 from pipeline.annotate.sealing import seal
-from pipeline.annotate.simulate import Habits, annotate_together, believed, levels_of
+from pipeline.annotate.simulate import Habits, annotate_together, believed, cells_of, levels_of, pointed
 from pipeline.core.errors import UserError
 
 
@@ -49,3 +49,54 @@ def test_eight_people_finish_a_campaign_and_it_is_sealed(kind, serve, new_databa
     for row in batch.rows:
         assert row.scores == tuple(truth_of(row.num_frames).tolist())
     assert manifest["agreement"]["agreed"] == round(0.5 * len(work))
+
+
+def test_cells_say_how_much_of_them_the_object_covers():
+    """A box from the first column's end to the middle of the third, over the upper half: 7 rows."""
+    cells = np.reshape(cells_of(np.array([[1 / 14, 0, 2.4 / 14, 0.5]], np.float32)), (14, 14))
+    expected = np.zeros((14, 14))
+    expected[:7, 1], expected[:7, 2] = 1.0, 0.5
+    assert cells.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("errors", [0.0, 0.5])
+def test_people_point_at_the_object_in_frames_of_the_action_and_the_sealed_batch_says_where(
+    errors, serve, new_database, make_campaign, truth_of, tmp_path
+):
+    folder, campaign = make_campaign(spatial=True, double_share=0.2)
+    assert campaign.settings.spatial
+    active = {item.video: truth_of(item.num_frames) > 0 for item in campaign.items}
+    boxes = {
+        item.video: [np.array([[t / 64, 0.25, t / 64 + 0.3, 0.75]], np.float32) for t in range(item.num_frames)]
+        for item in campaign.items
+    }
+    where = pointed(campaign, active, boxes)
+    with serve(new_database("sqlite"), folder) as server:
+        people = [server.invite(f"person {n}") for n in range(3)]
+        habits = Habits(error_rate=errors, saves=2)
+        annotate_together(server.address, people, campaign.id, believed(campaign, active), habits, where=where)
+        manifest = seal(server.database, campaign.id, str(tmp_path))
+    rows = read_batch(str(tmp_path / manifest["batch"])).rows
+    right = wrong = 0
+    for row in rows:
+        assert row.spatial_frames == tuple(np.flatnonzero(active[row.video_id]).tolist())
+        for frame, cells in zip(row.spatial_frames, row.spatial_maps, strict=True):
+            true = cells_of(boxes[row.video_id][frame])
+            right, wrong = right + (list(cells) == true), wrong + (list(cells) != true)
+            if row.n_annotators == 1:
+                assert sorted(cells) == sorted(true)  # moved at most, never of another size
+    assert right > 0
+    assert (wrong > 0) == (errors > 0)
+    if errors:
+        assert 0.35 < wrong / (right + wrong) < 0.75
+
+
+def test_without_the_layer_nobody_points(serve, new_database, make_campaign, truth_of, tmp_path):
+    folder, campaign = make_campaign(double_share=0.0)
+    active = {item.video: truth_of(item.num_frames) > 0 for item in campaign.items}
+    boxes = {item.video: [np.array([[0, 0, 1, 1]], np.float32)] * item.num_frames for item in campaign.items}
+    with serve(new_database("sqlite"), folder) as server:
+        truth, where = believed(campaign, active), pointed(campaign, active, boxes)
+        annotate_together(server.address, [server.invite("one")], campaign.id, truth, Habits(limit=2), where=where)
+        manifest = seal(server.database, campaign.id, str(tmp_path))
+    assert all(row.spatial_frames == () for row in read_batch(str(tmp_path / manifest["batch"])).rows)

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from pipeline.core.config import override
+from pipeline.core.errors import UserError
 from pipeline.data.config import AugmentConfig, ClipConfig
 from pipeline.data.feed.augment import Colour, apply, draw
 from pipeline.data.feed.clips import clip_generator
+from pipeline.data.feed.place import Place, place_of
 from pipeline.data.feed.sampling import draw_indices
 from pipeline.data.store.catalog import CatalogRow
-from pipeline.finetune.spatial import Place, cut, place_of
+from pipeline.data.store.prepared import PreparedDataset
+from pipeline.finetune.spatial import cut, laid_out
 from pipeline.finetune.task import EditTask
 
 VIDEO = CatalogRow(id="v", path="v", label=0, split=("train",), status="readable", frames=20, height=280, width=420)
@@ -70,3 +73,82 @@ def test_the_spatial_term_is_off_by_default_and_counts_marked_frames_alone(
     assert losses["total"].item() == pytest.approx(parts, rel=1e-6)
     nothing = make_batch(["train-0"], idx_BT=[[0, 1, 3, 4, 5, 6, 7, 8]])
     assert EditTask(override(recipe, ["edits.gamma_s=4"])).losses(module, nothing, settings())["spatial"].item() == 0
+
+
+def test_a_coarse_network_gets_the_mean_over_the_cells_that_its_cell_covers():
+    """Of 14 cells into 4 and 2: sampling at centres alone would miss most of what people painted."""
+    painted_HW = (np.random.default_rng(0).random((14, 14)) < 0.2).astype(np.float32)
+    for side in (2, 4, 7):
+        found_hw = cut(torch.from_numpy(painted_HW)[None], Place(0, 0, 1, 1, False), side, side)[0].numpy()
+        expected_hw = cv2.resize(painted_HW, (side, side), interpolation=cv2.INTER_AREA)
+        assert np.abs(found_hw - expected_hw).max() < 0.08, side
+        assert found_hw.mean() == pytest.approx(painted_HW.mean(), abs=0.02)
+
+
+def test_a_clips_map_lies_on_the_picture_where_the_clip_was_cut():
+    map_hw = torch.rand(1, 7, 7, generator=torch.Generator().manual_seed(0))
+    for flip in (False, True):
+        place = Place(top=0.25, left=0.5, height=0.5, width=0.5, flip=flip)
+        whole_HW = laid_out(map_hw, place, 28, 28)[0]
+        shown_hw = whole_HW[7:21, 14:28]
+        assert whole_HW.sum().item() == pytest.approx(shown_hw.sum().item())
+        # And back: the clip's own view of that picture, but for two interpolations.
+        back_hw = cut(whole_HW[None], place, 7, 7)[0]
+        assert (back_hw - map_hw[0]).abs().max() < 0.3
+        assert torch.corrcoef(torch.stack([back_hw.flatten(), map_hw.flatten()]))[0, 1] > 0.9
+
+
+def test_the_spatial_term_and_its_gradient_against_numpy(recipe_from, sealed, row, make_batch, settings):
+    """L_spat and dL/dMs by hand: 2 gamma_s (Ms - M's) / (cells * frames with a map * clips of the step)."""
+    rng = np.random.default_rng(2)
+    maps = rng.choice([0.0, 0.5, 1.0], (3, 196)).astype(np.float32)
+    marked = {"spatial_frames": (1, 4, 9), "spatial_maps": tuple(tuple(cells.tolist()) for cells in maps)}
+    recipe = recipe_from(sealed(row("train-0", 12, 0, **marked)))
+    task = EditTask(override(recipe, ["edits.gamma_s=4", "edits.gamma_t=0", "augment.crop=center", "augment.flip=0"]))
+    module = task.build()
+    batch = make_batch(["train-1", "train-0"], samples_in_step=5)  # frames 0 to 7, so 1 and 4 have a map
+    kept = []
+
+    def keep(_module, _inputs, output):
+        output.retain_grad()
+        kept.append(output)
+
+    module.attention.spatial_head.register_forward_hook(keep)
+    losses = task.losses(module, batch, settings())
+    losses["spatial"].backward()
+    (spatial_B1THW,) = kept
+    side, video = spatial_B1THW.shape[-1], dataset_row(recipe, "train-0")
+    scale = 32 / min(video.height, video.width)
+    high, wide = round(video.height * scale), round(video.width * scale)
+    gradient_B1THW, expected = np.zeros(tuple(spatial_B1THW.shape)), 0.0
+    for t, cells in ((1, maps[0]), (4, maps[1])):
+        off_hw = spatial_B1THW[1, 0, t].detach().numpy() - _seen_by_hand(cells.reshape(14, 14), high, wide, 32, side)
+        expected += 4 * (off_hw**2).mean() / 2 / 5
+        gradient_B1THW[1, 0, t] = 4 * 2 * off_hw / side**2 / 2 / 5
+    assert losses["spatial"].item() == pytest.approx(expected, rel=1e-2)
+    np.testing.assert_allclose(spatial_B1THW.grad.numpy(), gradient_B1THW, atol=2e-3)
+    assert np.abs(gradient_B1THW).max() > 0.05
+
+
+def dataset_row(recipe, video):
+    return next(row for row in PreparedDataset.open(recipe.data.root).rows if row.id == video)
+
+
+def _seen_by_hand(map_HW, high, wide, size, side):
+    """The centre crop of a picture of high x wide, by brute force: bilinear at many points of each cell, their mean."""
+    fine = 16
+    top, left = (high - size) // 2, (wide - size) // 2
+    share = (np.arange(side * fine) + 0.5) / (side * fine)
+    y = np.clip((top + share * size) / high * 14 - 0.5, 0, 13)
+    x = np.clip((left + share * size) / wide * 14 - 0.5, 0, 13)
+    y0, x0 = np.minimum(y.astype(int), 12), np.minimum(x.astype(int), 12)
+    fy, fx = (y - y0)[:, None], (x - x0)[None]
+    at = lambda dy, dx: map_HW[np.ix_(y0 + dy, x0 + dx)]  # noqa: E731
+    fine_HW = (1 - fy) * ((1 - fx) * at(0, 0) + fx * at(0, 1)) + fy * ((1 - fx) * at(1, 0) + fx * at(1, 1))
+    return fine_HW.reshape(side, fine, side, fine).mean(axis=(1, 3))
+
+
+def test_a_spatial_term_without_a_map_to_learn_from_is_refused(recipe_from, sealed, row):
+    recipe = recipe_from(sealed(row("train-0", 12, 0)))
+    with pytest.raises(UserError, match=r"anybody pointed[\s\S]*--spatial"):
+        EditTask(override(recipe, ["edits.gamma_s=1"]))

@@ -90,6 +90,13 @@ ALLOWED = {
         "pipeline.two_stream",
         "pipeline.tune",
     },
+    "pipeline/reproduce": {
+        "pipeline.core",
+        "pipeline.data",
+        "pipeline.eval",
+        "pipeline.flow",
+        "pipeline.reproduce",
+    },
     "jobs": {"models", "pipeline", "jobs"},
     "benchmarks": {"models", "pipeline", "benchmarks"},
 }

@@ -24,7 +24,7 @@ from pipeline.data.synth.config import SynthConfig
 from pipeline.data.synth.encode import write_frames, write_video
 from pipeline.data.synth.faults import Fault, choose_faults, plant_fault, write_fault_list
 from pipeline.data.synth.layouts import Layout, Planned, class_names, official_files, plan
-from pipeline.data.synth.render import render_frame
+from pipeline.data.synth.render import object_boxes, render_frame
 from pipeline.data.synth.scene import Scene, draw_scene
 
 MARKER = "synth.json"
@@ -47,11 +47,13 @@ TRUTH_SCHEMA = pa.schema(
         ("active", pa.list_(pa.bool_())),
         ("x", pa.list_(pa.float32())),
         ("y", pa.list_(pa.float32())),
+        ("boxes", pa.list_(pa.list_(pa.list_(pa.float32(), 4)))),
         ("fault", pa.string()),
     ]
 )
-"""One row a listed video. `active`, `x`, `y` (centre of the object, pixels) have an entry a frame; `label` is true even
-where the metadata hides it; `fault` is empty or the kind of fault that was planted afterwards."""
+"""One row a listed video. `active`, `x`, `y` (centre of the object, pixels) and `boxes` (of all that is seen of it, see
+`render.object_boxes`) have an entry a frame; `label` is true even where the metadata hides it; `fault` is empty or the
+kind of fault that was planted afterwards."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def _write_truth(
                 "active": scene.active_V.tolist(),
                 "x": centre_V2[:, 0].tolist(),
                 "y": centre_V2[:, 1].tolist(),
+                "boxes": [object_boxes(scene, frame).tolist() for frame in range(scene.frames)],
                 "fault": kinds.get(video.number, ""),
             }
         )

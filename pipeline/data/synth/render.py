@@ -38,6 +38,21 @@ def render_frame(scene: Scene, frame: int) -> Frame:
     return image_HWC
 
 
+def object_boxes(scene: Scene, frame: int) -> Floats:
+    """Return where the object that the label speaks of is seen in a frame: (N, 4), left, top, right, bottom.
+
+    Shares of the frame's width and height, cut off at its edges. N is 1, or more where an object that leaves at one
+    edge comes in at the other already.
+    """
+    main = scene.things[-1]
+    side_2 = np.array([scene.width, scene.height])
+    corners = [_outline(main, frame, copy_2) for copy_2 in _copies(scene, main, frame)]
+    boxes = [np.concatenate([outline_P2.min(axis=0), outline_P2.max(axis=0)]) for outline_P2 in corners]
+    boxes_N4: Floats = np.clip(np.stack(boxes) / np.tile(side_2, 2), 0, 1)
+    seen_N = (boxes_N4[:, 2:] > boxes_N4[:, :2]).all(axis=1)
+    return boxes_N4[seen_N]
+
+
 def optical_flow(scene: Scene, frame: int) -> npt.NDArray[np.float32]:
     """The true flow from frame `frame` to the next one.
 

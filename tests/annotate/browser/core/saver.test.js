@@ -1,11 +1,14 @@
 /** The saver with a service that fails as told, a journal in memory and a clock that the test turns. */
 
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 
 import { Refusal, Unreachable } from "../page/io/api.js";
 import { MemoryJournal } from "../page/io/journal.js";
 import { Saver } from "../page/io/saver.js";
+
+globalThis.crypto ??= webcrypto; // every browser has it; node before version 19 (Debian 12 has 18) only by this name
 
 async function desk(replies) {
   const journal = new MemoryJournal();

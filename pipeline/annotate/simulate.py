@@ -119,7 +119,7 @@ def pointed(
 
     def where(item: Mapping[str, Any]) -> dict[int, list[float]]:
         video = videos[item["uid"]]
-        return {int(frame): cells_of(boxes[video][frame]) for frame in np.flatnonzero(active[video])}
+        return {frame: cells_of(boxes[video][frame]) for frame in np.flatnonzero(active[video]).tolist()}
 
     return where
 

@@ -102,8 +102,10 @@ def measure(
     where = None
     if pointed or known is not None:
         places = centre_places(dataset, job.protocol.clip)
-        rows = plain(predictions, ("id", "spatial", "spatial_shape", "idx", "valid")) if known is not None else []
-        on_object = point(rows, known, places) if known is not None else None
+        on_object = None
+        if known is not None:
+            maps = plain(predictions, ("id", "spatial", "spatial_shape", "idx", "valid"))
+            on_object = point(maps, known, places)
         where = Where(*compare_maps(seen, heldout, places), on_object)
     return Measured(job.checkpoint, Answers(found.perception, hits), nearness(seen, heldout), agreement, where)
 

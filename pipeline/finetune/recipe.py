@@ -68,8 +68,8 @@ def derive(
     kept = {f.name: getattr(base, f.name) for f in fields(Recipe)}
     kept |= {"name": f"{base.name}-{'edits' if gamma_t or gamma_s else 'control'}", "init": InitConfig()}
     kept |= {"optim": replace(base.optim, lr=LR), "expected": type(base.expected)()}
-    weights = {"gamma_t": gamma_t, "gamma_s": gamma_s}
-    return FinetuneRecipe(**kept, edits=EditConfig(base=checkpoint, batches=tuple(batches), **weights))
+    edits = EditConfig(base=checkpoint, batches=tuple(batches), gamma_t=gamma_t, gamma_s=gamma_s)
+    return FinetuneRecipe(**kept, edits=edits)
 
 
 def control_of(recipe: FinetuneRecipe) -> FinetuneRecipe:

@@ -56,8 +56,8 @@ def sealed(tmp_path):
 def recipe_from(tiny_checkpoint):
     """A function from sealed batches to the recipe of a fine-tuning of the tiny checkpoint, or of another."""
 
-    def derived(*batches, gamma_t=10.0, base=tiny_checkpoint):
-        return derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=gamma_t)
+    def derived(*batches, gamma_t=10.0, gamma_s=0.0, base=tiny_checkpoint):
+        return derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=gamma_t, gamma_s=gamma_s)
 
     return derived
 

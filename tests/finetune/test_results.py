@@ -25,6 +25,9 @@ def test_a_control_differs_in_name_and_weights_alone(recipe_from):
     recipe = recipe_from("/b")
     assert control_of(recipe) == recipe_from("/b", gamma_t=0.0)
     assert control_of(recipe).name == "tiny-control"
+    where = recipe_from("/b", gamma_t=0.0, gamma_s=3.0)
+    assert where.name == "tiny-edits"
+    assert control_of(where) == recipe_from("/b", gamma_t=0.0)
 
 
 @pytest.mark.parametrize("changed", [(), ("validation-7",)])

@@ -41,6 +41,8 @@ def test_overlaps_are_averaged_and_padding_is_dropped():
     idx_NT = np.array([[0, 1, 2], [1, 2, 2]], np.int32)
     valid_NT = np.array([[True] * 3, [True, True, False]])
     np.testing.assert_allclose(fold(temporal_NT, idx_NT, valid_NT, 3), [0.1, 0.35, 0.45])
+    maps_NThw = temporal_NT[:, :, None, None] * np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    np.testing.assert_allclose(fold(maps_NThw, idx_NT, valid_NT, 3)[1], [[0.35, 0.7], [1.05, 1.4]], rtol=1e-6)
     with pytest.raises(RuntimeError, match="1 of 4 frames are in no clip"):
         fold(temporal_NT, idx_NT, valid_NT, 4)
 
@@ -62,14 +64,16 @@ def test_trap_18_attention_is_the_networks_own_never_stretched(ray_cluster, tiny
     starts = ((0, 8, 12), (0,), (0, 8, 9))
     for seen, video, firsts in zip(found, videos, starts, strict=True):
         encoded = read_video(tiny_root, video.shard, video.row)
-        values = [[] for _ in range(video.frames)]
+        values, maps = [[] for _ in range(video.frames)], [[] for _ in range(video.frames)]
         for start in firsts:
             frames = [min(start + t, video.frames - 1) for t in range(8)]
             x_THWC = view_crop(decode_frames(encoded, frames), clip, crop=0, crops=1)
-            temporal_T = network.answer(x_THWC[None]).temporal_BT[0]
-            for t, value in enumerate(temporal_T[: video.frames - start]):
-                values[start + t].append(value)
+            answer = network.answer(x_THWC[None])
+            for t in range(min(8, video.frames - start)):
+                values[start + t].append(answer.temporal_BT[0, t])
+                maps[start + t].append(answer.spatial_BTHW[0, t])
         np.testing.assert_allclose(seen.attention_V, [np.mean(v) for v in values], rtol=1e-5)
+        np.testing.assert_allclose(seen.spatial_Vhw, [np.mean(m, axis=0) for m in maps], rtol=1e-5)
         assert seen.attention_V.min() > 0.0
         assert seen.attention_V.max() < 1.0
         assert [window[0] for window in seen.windows] == list(firsts)

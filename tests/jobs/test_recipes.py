@@ -21,12 +21,15 @@ PUBLISHED = {
     "baseline_r101_ssv2": ("S0", (57.7, 82.8), (65.3, 90.1), 59_896_046),
     "stabn_r50_ssv1": ("S1", (45.9, 75.4), (53.3, 82.0), 55_665_928),
     "baseline_r50_ssv1": ("S1", (45.2, 74.5), (52.9, 81.5), 31_991_022),
+    "stabn_r50_ssv2_uniform": ("S1", (56.6, 82.0), (64.1, 89.6), 55_665_928),
+    "baseline_r50_ssv2_uniform": ("S1", (55.6, 81.6), (63.8, 89.2), 31_991_022),
 }
 
 
 def test_the_recipes_are_these():
     demos = {"debug", "stabn_demo", "baseline_demo", "oneframe_demo", "swin_demo", "stabn_loop_demo"}
-    assert set(all_recipes()) == {*PUBLISHED, *demos, "stabn_swin_t_ssv2"}
+    bench = {f"{m}_{d}_bench" for m in ("stabn", "baseline") for d in ("r10", "r18", "r10_uniform")}
+    assert set(all_recipes()) == {*PUBLISHED, *demos, *bench, "stabn_swin_t_ssv2"}
 
 
 @pytest.mark.parametrize("name", sorted(all_recipes()))

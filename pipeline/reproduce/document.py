@@ -1,0 +1,171 @@
+"""Tables, claims and costs as text: the same on a screen and in the document, and no number that was typed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.eval.metrics import Interval
+from pipeline.reproduce.claims import Claim, Judged, summary
+from pipeline.reproduce.collect import Figure, Filled
+from pipeline.reproduce.plan import Desk
+from pipeline.reproduce.world import World
+
+OUT = "$OUT"
+"""Stands for the folder of the reproduction in printed commands, which would not be another machine's."""
+HEAD = ("row", "figure", "paper", "ours (95 %)", "difference", "protocol", "passport")
+ABSENT = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that a document tells."""
+
+    desk: Desk
+    tables: Sequence[Filled]
+    claims: Sequence[tuple[Claim, tuple[Judged, ...]]]
+    hardware: str
+    software: str
+    command: str
+    pictures: Mapping[str, str]
+    """Where the document finds each picture, by its file."""
+
+
+def table_text(filled: Filled, world: World) -> str:
+    """Return a table: a line for each number of the paper, ours beside it."""
+    table = filled.table
+    lines = [HEAD]
+    for row in table.rows:
+        for column in table.columns:
+            figure = filled.figures.get((row.name, column))
+            paper = table.value(row.name, column)
+            lines.append((row.name, column, ABSENT if paper is None else f"{paper:.2f}", *_ours(figure, paper, world)))
+    told = [f"### {table.key}: {table.title}", "", f"{table.source}. Ours: {world.label}.", ""]
+    if table.rows:
+        told += [*markdown(lines), "", *_standing(filled)]
+    told += [f"- {row}: not whole; {why}." for row, why in filled.lacking.items()]
+    told += [f"- {note}" for note in table.notes]
+    if table.cited:
+        told.append(
+            f"- {len(table.cited)} more rows are the paper's citations of others; nothing here stands for them."
+        )
+    if world.is_synth and table.rows:
+        told.append(
+            "- No difference to the paper is stated: other videos, other networks. Rows compare with each other."
+        )
+    if any(figure.chance for figure in filled.figures.values()):
+        told.append("- A top-5 among five classes or fewer is always right, and says nothing.")
+    return "\n".join(told)
+
+
+def _ours(figure: Figure | None, paper: float | None, world: World) -> tuple[str, str, str, str]:
+    if figure is None:
+        return ABSENT, ABSENT, ABSENT, ABSENT
+    value = figure.value
+    if figure.unit == "s":
+        return f"{value.value:,.0f} s", ABSENT, figure.about.protocol, figure.about.passport[:12]
+    difference = ABSENT
+    if paper is not None and not world.is_synth:
+        difference = interval(Interval(*(part - paper for part in (value.value, value.low, value.high))), "+")
+    ours = f"{interval(value)}, {figure.videos:,} videos"
+    return ours, difference, figure.about.protocol, figure.about.passport[:12]
+
+
+def interval(value: Interval, sign: str = "") -> str:
+    """Return a number with its interval, percent or points."""
+    return f"{value.value:{sign}.2f} ({value.low:{sign}.2f} to {value.high:{sign}.2f})"
+
+
+def _standing(filled: Filled) -> Iterator[str]:
+    """What stands for each row."""
+    for row, words in filled.bound.standing.items():
+        yield f"- {row}: `{words}`"
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as a table that is aligned on a screen too."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
+    return [padded[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *padded[1:]]
+
+
+def claim_text(claim: Claim, judged: tuple[Judged, ...]) -> str:
+    """Return a claim with its comparisons."""
+    told = [f"**{claim.text}** ({claim.source}): {summary(judged)}."]
+    if not judged:
+        return told[0]
+    lines = [("comparison", "difference, points (95 %)", "videos", "gained", "lost", "McNemar p", "verdict")]
+    for one in judged:
+        p = ABSENT if one.p is None else f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001"
+        counts = (ABSENT if count is None else str(count) for count in (one.gained, one.lost))
+        lines.append((one.part.name, interval(one.difference, "+"), f"{one.videos:,}", *counts, p, one.verdict))
+    return "\n".join([*told, "", *markdown(lines)])
+
+
+def document(report: Report) -> str:
+    """Return the whole document."""
+    desk = report.desk
+    parts = [
+        f"# The papers' tables on {desk.world.label}",
+        f"Written {datetime.now(UTC):%Y-%m-%d} by `{report.command}`, and no number in it by hand.\n\n"
+        f"- Machine: {report.hardware}\n- Software: {report.software}",
+        "S0 and S2 share a pipeline (consecutive frames), S1 has another (segments), S3 is of two streams. No "
+        "comparison mixes them. Intervals are 95 %, by bootstrap over videos; those of differences are paired, on the "
+        "same videos, and not corrected for their number. They are of one training each: what another seed would "
+        "change is not in them.",
+        "## Tables",
+        *(_with_pictures(filled, report) for filled in report.tables),
+        "## Claims",
+        "A claim holds where the whole interval of the difference is above zero, fails where it is below, and is "
+        "undecided where it holds zero.",
+        *(claim_text(claim, judged) for claim, judged in report.claims),
+        "## What was run",
+        cost_text(desk),
+        "## Commands",
+        "In the order in which they ended; `$OUT` is the folder of the reproduction.",
+        commands_text(desk),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _with_pictures(filled: Filled, report: Report) -> str:
+    shown = [
+        f"![{filled.table.title}: {name}]({report.pictures[file]})"
+        for name, file in filled.pictures.items()
+        if file in report.pictures
+    ]
+    return "\n\n".join([table_text(filled, report.desk.world), *shown])
+
+
+def _records(desk: Desk) -> list[dict[str, object]]:
+    found = [record for cell in desk.cells.values() if desk.is_done(cell) and (record := desk.record(cell))]
+    return sorted(found, key=lambda record: str(record["began"]))
+
+
+def cost_text(desk: Desk) -> str:
+    """Return every cell with its key and wall time."""
+    records = _records(desk)
+    lines = [("cell", "key", "began (UTC)", "seconds"), *(_cost(record) for record in records)]
+    total = sum(float(str(record["seconds"])) for record in records)
+    passports = [f"- {name}: passport {passport}" for name in _data(desk) if (passport := desk.passport(name))]
+    note = (
+        "Wall time of each cell's last attempt; cells ran side by side, so that their sum is more than the time taken."
+    )
+    return "\n".join([*passports, "", note, "", *markdown(lines), "", f"Sum {total:,.0f} s."])
+
+
+def _cost(record: Mapping[str, object]) -> tuple[str, ...]:
+    return str(record["cell"]), str(record["key"])[:12], str(record["began"]), f"{float(str(record['seconds'])):.0f}"
+
+
+def _data(desk: Desk) -> list[str]:
+    return [cell.name for cell in desk.cells.values() if cell.kind == "data"]
+
+
+def commands_text(desk: Desk) -> str:
+    """Return every command that was run, as it can be typed."""
+    told = [
+        " ".join(word if word.isprintable() and " " not in word else repr(word) for word in command)
+        for record in _records(desk)
+        for command in record["commands"]  # type: ignore[attr-defined]
+    ]
+    return "\n".join(["```bash", *(line.replace(desk.out, OUT) for line in told), "```"])

@@ -1,0 +1,305 @@
+"""What stands for every row of every table: the cells that a world has to run, and where each number comes from."""
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+from pipeline.reproduce.cells import Bound, Cell, Drop, Group, Picked, Seconds, Source
+from pipeline.reproduce.papers import GROUPS, S1_COLUMNS, STREAMS, TOP
+from pipeline.reproduce.world import DATA, World
+
+BASE, EDITS = "s0-stabn-r50", "s0-edits"
+"""The network that people correct; its fine-tuning on edits, with the control."""
+PAIRED = ("ucf101", "hmdb51")
+SYSTEMS = {"two-stream": "Two-Stream", "tsn": "TSN", "cross": "cross attention"}
+CURVES, LAYERS = "hmdb51-curves", "hmdb51-layers"
+INVERSIONS = {
+    "none": "as trained",
+    "spatial": "spatial inverted",
+    "temporal": "temporal inverted",
+    "both": "spatial and temporal inverted",
+}
+
+
+def cells_of_world(world: World) -> dict[str, Cell]:
+    """Return everything that a world can run, by name."""
+    parts = (_data(world), _s0(world), _edits(world), _s1(world), _thesis(world))
+    return {cell.name: cell for cell in chain.from_iterable(parts)}
+
+
+def _data(world: World) -> Iterator[Cell]:
+    for name, title in DATA.items():
+        yield Cell(
+            name=name,
+            kind="data",
+            title=f"frames of {title}" + (", synthetic, in its layout" if world.is_synth else ""),
+            lane=f"data-{name}",
+            data=name,
+            options=(*world.made.get(name, ()), "short side", world.short_side),
+        )
+    for name in PAIRED:
+        yield Cell(
+            name=f"{name}-flow",
+            kind="flow",
+            title=f"optical flow of {DATA[name]}",
+            lane=f"data-{name}",
+            data=name,
+            needs=(name,),
+            options=world.flow,
+        )
+
+
+def _trained(world: World, slot: str, lane: str, data: str) -> Cell:
+    title = f"train {world.recipes[slot]} on {DATA[data]}"
+    return Cell(name=slot, kind="train", title=title, lane=lane, data=data, needs=(data,), recipe=world.recipes[slot])
+
+
+def _tested(trained: Cell, protocol: str, name: str, *options: str) -> Cell:
+    return Cell(
+        name=f"{trained.name}-{name}",
+        kind="test",
+        title=f"test {trained.name}, {protocol}" + (", attention inverted too" if options else ""),
+        lane=trained.lane,
+        data=trained.data,
+        needs=(trained.name, trained.data),
+        options=("--protocol", protocol, *options),
+        results=("metrics.json", "predictions.parquet"),
+    )
+
+
+def _s0(world: World) -> Iterator[Cell]:
+    for depth in ("r50", "r101"):
+        for model in ("baseline", "stabn"):
+            trained = _trained(world, f"s0-{model}-{depth}", "s0", "ssv2")
+            yield trained
+            inverted = ("--invert", "all") if trained.name == BASE else ()
+            yield _tested(trained, world.one_clip, "one", *inverted)
+            yield _tested(trained, world.two_clips, "two")
+
+
+def _edits(world: World) -> Iterator[Cell]:
+    base, data = BASE, "ssv2"
+    mined = Cell(
+        name="s0-mined",
+        kind="mine",
+        title="find the clips that ST-ABN gets wrong",
+        lane="s0",
+        data=data,
+        needs=(base, data),
+        options=world.mined,
+        results=("campaign.json",),
+    )
+    annotated = Cell(
+        name="s0-annotated",
+        kind="annotate",
+        title="people say when it happens" + (", here programs that know the truth" if world.is_synth else ""),
+        lane="s0",
+        data=data,
+        needs=(mined.name, base, data),
+        results=("batches/*/manifest.json",),
+    )
+    yield mined
+    yield annotated
+    yield Cell(
+        name=EDITS,
+        kind="finetune",
+        title="fine-tune on what people said, and the control without it",
+        lane="s0",
+        data=data,
+        needs=(f"{base}-one", base, annotated.name, data),
+        overrides=world.taught,
+        results=("metrics.json", *(f"predictions-{name}.parquet" for name in ("before", "after", "control"))),
+    )
+
+
+def _s1(world: World) -> Iterator[Cell]:
+    for version, data in (("v1", "ssv1"), ("v2", "ssv2")):
+        for model in ("baseline", "stabn"):
+            trained = _trained(world, f"s1-{version}-{model}", "s1", data)
+            yield trained
+            yield _tested(trained, world.one_clip, "one", *(("--invert", "all") if model == "stabn" else ()))
+            yield _tested(trained, world.two_clips, "two")
+
+
+def _thesis(world: World) -> Iterator[Cell]:
+    for data in PAIRED:
+        for slot in (slot for slot in world.recipes if slot.startswith(f"{data}-")):
+            flow = f"{data}-flow"
+            yield Cell(
+                name=slot,
+                kind="system",
+                title=f"train {world.recipes[slot]} on {DATA[data]}",
+                lane=data,
+                data=data,
+                needs=(data, flow),
+                recipe=world.recipes[slot],
+            )
+            yield Cell(
+                name=f"{slot}-test",
+                kind="test-system",
+                title=f"test {slot}",
+                lane=data,
+                data=data,
+                needs=(slot, data, flow),
+                options=("--places", world.places),
+                results=("*/metrics.json", "*/predictions.parquet"),
+            )
+    both = ("hmdb51-cross", "hmdb51-alternating")
+    for name, title, needs, options, results in (
+        (CURVES, "draw the curves of both procedures", both, ("--videos", "0"), ("curves.png",)),
+        (LAYERS, "draw where the streams look", both[:1], ("--videos", "3", "--no-curves"), ("layers-3.png",)),
+    ):
+        yield Cell(
+            name=name,
+            kind="curves" if name == CURVES else "layers",
+            title=title,
+            lane="hmdb51",
+            data="hmdb51",
+            needs=(*needs, "hmdb51", "hmdb51-flow"),
+            options=options,
+            results=results,
+        )
+
+
+def bounds_of_world(world: World) -> dict[str, Bound]:
+    """Return what stands for every table of the papers, by its key."""
+    found = (_s0_table_1(world), _s0_table_2(), _s0_table_3(), _s1_table_1(world), _s1_table_2(world))
+    return {bound.key: bound for bound in (*found, *_thesis_bounds(world))}
+
+
+def _standing(world: World, slot: str, protocol: str = "") -> str:
+    return world.recipes[slot] + (f", {protocol}" if protocol else "")
+
+
+def _s0_table_1(world: World) -> Bound:
+    rows: dict[str, Mapping[str, Source]] = {}
+    standing = {}
+    for depth in ("r50", "r101"):
+        for text, name, protocol in (("32", "one", world.one_clip), ("32x2", "two", world.two_clips)):
+            for model in ("baseline", "stabn"):
+                slot, host = f"s0-{model}-{depth}", f"3D ResNet-{depth[1:]}"
+                row = f"{'ST-ABN ' if model == 'stabn' else ''}{host}, {text}"
+                rows[row] = _top(f"{slot}-{name}")
+                standing[row] = _standing(world, slot, protocol)
+    return Bound(key="s0-table-1", rows=rows, standing=standing, pictures={})
+
+
+def _top(cell: str, inversion: str = "none", prefix: str = "") -> dict[str, Source]:
+    return {
+        f"{prefix}{name}": Picked(cell, inversion=inversion, top=top) for name, top in zip(TOP, (1, 5), strict=True)
+    }
+
+
+NETWORKS = {
+    "ST-ABN": "before",
+    "ST-ABN + human knowledge": "after",
+    "control: as long, without human knowledge": "control",
+}
+"""Networks of the human-knowledge tables, by row."""
+
+
+def edited(network: str, *, inversion: str = "none", top: int = 1, group: Group = "all") -> Picked:
+    """Return a reading of a network of the fine-tuning: before, after or control.
+
+    Before is the base, which table 1 tests as well; only its edited classes have to wait for people.
+    """
+    if network == "before" and group == "all":
+        return Picked(f"{BASE}-one", inversion=inversion, top=top)
+    return Picked(EDITS, f"predictions-{network}.parquet", inversion=inversion, top=top, group=group)
+
+
+def _s0_table_2() -> Bound:
+    rows: dict[str, Mapping[str, Source]] = {
+        row: {group: edited(network, group=group) for group in GROUPS} for row, network in NETWORKS.items()
+    }
+    standing = {row: f"{EDITS}, {network}" for row, network in NETWORKS.items()}
+    return Bound(key="s0-table-2", rows=rows, standing=standing, pictures={})
+
+
+def _s0_table_3() -> Bound:
+    rows: dict[str, Mapping[str, Source]] = {}
+    for row in ("ST-ABN", "ST-ABN + human knowledge"):
+        values: dict[str, Source] = {}
+        for name, top in zip(TOP, (1, 5), strict=True):
+            plain, inverted = (edited(NETWORKS[row], inversion=how, top=top) for how in ("none", "spatial"))
+            values |= {name: plain, f"inverted {name}": inverted, f"drop {name}": Drop(plain, inverted)}
+        rows[row] = values
+    standing = {row: f"{EDITS}, {NETWORKS[row]}" for row in rows}
+    return Bound(key="s0-table-3", rows=rows, standing=standing, pictures={})
+
+
+def _s1_table_1(world: World) -> Bound:
+    rows: dict[str, Mapping[str, Source]] = {}
+    standing = {}
+    for text, name, protocol in (("32", "one", world.one_clip), ("32+32", "two", world.two_clips)):
+        for model in ("baseline", "stabn"):
+            row = f"3D ResNet-50{' + ST-ABN' if model == 'stabn' else ''}, {text}"
+            rows[row] = _both(f"{model}-{name}")
+            standing[row] = f"{_standing(world, f's1-v1-{model}')} and {_standing(world, f's1-v2-{model}', protocol)}"
+    return Bound(key="s1-table-1", rows=rows, standing=standing, pictures={})
+
+
+def _both(name: str, inversion: str = "none") -> dict[str, Source]:
+    """V1 and V2."""
+    found = _top(f"s1-v1-{name}", inversion, "V1 ") | _top(f"s1-v2-{name}", inversion, "V2 ")
+    assert tuple(found) == S1_COLUMNS
+    return found
+
+
+def _s1_table_2(world: World) -> Bound:
+    rows = {row: _both("stabn-one", how) for how, row in INVERSIONS.items()}
+    both = f"{_standing(world, 's1-v1-stabn')} and {_standing(world, 's1-v2-stabn', world.one_clip)}"
+    standing = dict.fromkeys(rows, both)
+    return Bound(key="s1-table-2", rows=rows, standing=standing, pictures={})
+
+
+def stream(system: str, part: str, variant: str = "") -> Picked:
+    """Return a reading of a two-stream test.
+
+    Args:
+        system: slot of the system.
+        part: spatial, temporal or fusion.
+        variant: without, with or blind; empty is what the system was trained for.
+    """
+    attention = system.endswith(("-cross", "-alternating"))
+    column = "fused" if part == "fusion" else part
+    return Picked(
+        f"{system}-test", "*/predictions.parquet", f"{variant or ('with' if attention else 'without')}_{column}"
+    )
+
+
+def _thesis_bounds(world: World) -> Iterator[Bound]:
+    hmdb = {slot: f"hmdb51-{slot}" for slot in SYSTEMS}
+    yield Bound(
+        key="thesis-table-4.1",
+        rows={SYSTEMS[slot]: {part: stream(name, part) for part in STREAMS} for slot, name in hmdb.items()},
+        standing={SYSTEMS[slot]: _standing(world, name) for slot, name in hmdb.items()},
+        pictures={},
+    )
+    yield Bound(
+        key="thesis-table-4.2",
+        rows={
+            name: {"UCF-101": stream(f"ucf101-{slot}", "fusion"), "HMDB-51": stream(f"hmdb51-{slot}", "fusion")}
+            for slot, name in SYSTEMS.items()
+        },
+        standing={
+            name: f"{_standing(world, f'ucf101-{slot}')} and {_standing(world, f'hmdb51-{slot}')}"
+            for slot, name in SYSTEMS.items()
+        },
+        pictures={},
+    )
+    procedures = {"two phases": "hmdb51-cross", "Algorithm 1, alternating": "hmdb51-alternating"}
+    yield Bound(
+        key="thesis-figure-4.1",
+        rows={
+            row: {**{part: stream(slot, part) for part in STREAMS}, "seconds": Seconds(slot)}
+            for row, slot in procedures.items()
+        },
+        standing={row: _standing(world, slot) for row, slot in procedures.items()},
+        pictures={"curves": (CURVES, "curves.png")},
+    )
+    yield Bound(
+        key="thesis-figure-4.2",
+        rows={},
+        standing={},
+        pictures={f"layers-{n}": (LAYERS, f"layers-{n}.png") for n in (1, 2, 3)},
+    )

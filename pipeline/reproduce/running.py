@@ -1,0 +1,102 @@
+"""Runs cells side by side: each after those that it needs, those of a lane one after another, done ones skipped."""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pipeline.core import storage
+from pipeline.reproduce.cells import Cell
+from pipeline.reproduce.commands import Command
+from pipeline.reproduce.plan import Desk, left
+
+CommandsOf = Callable[[Cell], tuple[Command, ...]]
+"""What makes a cell; asked when all that it needs is done."""
+Start = Callable[[Cell, Command], bool]
+"""Runs a command to its end; returns whether it went well."""
+STORE = ("annotations.db", "annotations.db-wal", "annotations.db-shm")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a reproduction went."""
+
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+    not_begun: tuple[str, ...]
+    """Cells that wait for a failed one."""
+
+
+def run_cells(
+    desk: Desk,
+    wanted: Sequence[str],
+    commands_of: CommandsOf,
+    start: Start,
+    *,
+    at_once: int = 1,
+    say: Callable[[str], None] = print,
+) -> Ran:
+    """Run what is left for the wanted cells.
+
+    A cell that fails holds up those that need it, and no others.
+
+    Args:
+        desk: where it works.
+        wanted: names of cells.
+        commands_of: what makes a cell.
+        start: runs a command.
+        at_once: cells that may run at the same time.
+        say: tells a person how it goes.
+    """
+    waiting = list(left(desk, wanted))
+    total, done, failed = len(waiting), list[str](), list[str]()
+    running: dict[Future[float | None], Cell] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        while waiting or running:
+            for cell in _startable(desk, waiting, running.values(), at_once - len(running)):
+                waiting.remove(cell)
+                say(f"== {len(done) + len(failed) + len(running) + 1} of {total}: {cell.name}: {cell.title}")
+                running[pool.submit(_run, desk, cell, commands_of(cell), start)] = cell
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell, seconds = running.pop(future), future.result()
+                (failed if seconds is None else done).append(cell.name)
+                say(f"   {cell.name}: {'FAILED' if seconds is None else f'{seconds:.0f} s'}")
+    return Ran(tuple(done), tuple(failed), tuple(cell.name for cell in waiting))
+
+
+def _startable(desk: Desk, waiting: Sequence[Cell], running: Sequence[Cell], room: int) -> list[Cell]:
+    """Return the cells to start now, at most one a lane."""
+    busy, found = {cell.lane for cell in running}, list[Cell]()
+    for cell in waiting:
+        if len(found) < room and cell.lane not in busy and desk.is_ready(cell):
+            busy.add(cell.lane)
+            found.append(cell)
+    return found
+
+
+def _run(desk: Desk, cell: Cell, commands: tuple[Command, ...], start: Start) -> float | None:
+    """Run a cell and record it; returns its seconds, or None when it failed."""
+    begun, started_s = datetime.now(UTC), time.monotonic()
+    for command in commands:
+        if command.beside:
+            # People who were answering when they were killed would hold their clips until their leases end.
+            for name in STORE:
+                storage.delete(storage.join(desk.folder(cell), name))
+        if not start(cell, command):
+            return None
+    if lacking := desk.lacking(cell):
+        print(f"{cell.name} has ended without {', '.join(lacking)} in {desk.folder(cell)}", flush=True)
+        return None
+    seconds = time.monotonic() - started_s
+    record = {
+        "cell": cell.name,
+        "key": desk.key(cell),
+        "began": begun.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "commands": [list(command.argv) for command in commands],
+    }
+    storage.write_json(desk.record_uri(cell), record)
+    return seconds

@@ -1,0 +1,256 @@
+"""Result files to numbers, claims and a document: held against numbers worked out by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.reproduce import main, recipe_of
+from pipeline.eval.metrics import Interval
+from pipeline.reproduce.bench import SYNTH
+from pipeline.reproduce.catalogue import TABLES, bounds_of, cells_of
+from pipeline.reproduce.cells import Drop, Picked
+from pipeline.reproduce.claims import Claim, Part, claims_of_papers, judge, summary, verdict_of
+from pipeline.reproduce.collect import fill, measured, read
+from pipeline.reproduce.document import document, interval, table_text
+from pipeline.reproduce.machine import hardware, software
+from pipeline.reproduce.plan import Desk
+from pipeline.reproduce.world import PAPERS
+from pipeline.reproduce.written import report_of, screen, write
+
+CLASSES, VIDEOS = 6, 40
+DENSE, UNIFORM = "1 clip of 8 frames, stride 1 (dense), centre crop", "1 clip of 8 segments (uniform), centre crop"
+LABELS = [number % CLASSES for number in range(VIDEOS)]
+
+
+def scores(label, rank):
+    """Scores whose true class has this rank."""
+    order = [k for k in range(CLASSES) if k != label]
+    order.insert(rank, label)
+    return [float(CLASSES - order.index(k)) for k in range(CLASSES)]
+
+
+class Bench:
+    """A desk on the synth bench whose cells are finished by hand."""
+
+    def __init__(self, out, world=SYNTH):
+        cells = cells_of(world)
+        given = {} if world.is_synth else {name: f"{out}/{name}" for name in ("ssv2", "ssv1", "ucf101", "hmdb51")}
+        self.desk = Desk(world=world, cells=cells, out=str(out), recipe_of=recipe_of, given=given)
+        for name in ("ssv2", "ssv1", "ucf101", "hmdb51"):
+            root = Path(self.desk.data_root(name))
+            root.mkdir(parents=True)
+            (root / "manifest.json").write_text(json.dumps({"passport": f"passport-of-{name}"}))
+
+    def record(self, name, seconds=1.0):
+        uri = Path(self.desk.record_uri(self.desk.cells[name]))
+        uri.parent.mkdir(parents=True, exist_ok=True)
+        argv = ["jobs/evaluate.py", "--out", self.desk.folder(self.desk.cells[name])]
+        began = "2026-01-01T00:00:00+00:00"
+        record = {"cell": name, "key": self.desk.key(self.desk.cells[name]), "began": began, "seconds": seconds}
+        uri.write_text(json.dumps(record | {"commands": [argv]}))
+
+    def predictions(self, name, ranks, file="predictions.parquet", protocol=DENSE):
+        """Predictions of a clip network: by inversion, the rank of each video's true class; one video is hidden."""
+        rows = [
+            {"id": f"v{number:03d}", "label": label, "inversion": how, "scores": scores(label, of[number])}
+            for how, of in ranks.items()
+            for number, label in enumerate(LABELS)
+        ]
+        rows += [{"id": "hidden", "label": -1, "inversion": how, "scores": scores(0, 0)} for how in ranks]
+        about = {"star.protocol": protocol, "star.passport": "passport-of-ssv2"}
+        self.table(name, file, rows, {} if "predictions-" in file else about)
+
+    def table(self, name, file, rows, about):
+        folder = Path(self.desk.folder(self.desk.cells[name]))
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        for other in self.desk.cells[name].results:
+            (folder / other).touch()
+        (folder / "metrics.json").write_text(json.dumps({"edited_classes": [0, 1]}))
+        pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata(about), folder / file)
+        self.record(name)
+
+
+def first(right, wrong_rank=5):
+    """Ranks: the first so many videos are right."""
+    return [0 if number < right else wrong_rank for number in range(VIDEOS)]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def test_a_share_is_of_the_videos_with_a_label(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(30, wrong_rank=3), "spatial": first(10)})
+    desk = bench.desk
+    assert measured(desk, Picked("s0-stabn-r50-one"), "S0").value.value == pytest.approx(75.0)
+    assert measured(desk, Picked("s0-stabn-r50-one", top=5), "S0").value.value == pytest.approx(100.0)
+    assert measured(desk, Picked("s0-stabn-r50-one", inversion="spatial", top=5), "S0").value.value == 25.0
+    reading = read(desk, Picked("s0-stabn-r50-one"), "S0")
+    assert (len(reading.hits), reading.classes, reading.about.passport) == (VIDEOS, CLASSES, "passport-of-ssv2")
+    drop = Drop(Picked("s0-stabn-r50-one"), Picked("s0-stabn-r50-one", inversion="spatial"))
+    assert measured(desk, drop, "S0").value.value == pytest.approx(50.0)
+
+
+def test_the_interval_is_the_bootstrap_of_a_share(bench):
+    """Of 40 videos with 30 right the standard error is sqrt(.75 * .25 / 40) = 6.85 points."""
+    bench.predictions("s0-stabn-r50-one", {"none": first(30)})
+    value = measured(bench.desk, Picked("s0-stabn-r50-one"), "S0").value
+    error = 100 * np.sqrt(0.75 * 0.25 / VIDEOS)
+    assert value.low == pytest.approx(75 - 1.96 * error, abs=2.6)
+    assert value.high == pytest.approx(75 + 1.96 * error, abs=2.6)
+
+
+def test_groups_are_by_true_class(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(40)})
+    bench.predictions("s0-edits", {"none": first(20)}, "predictions-after.parquet")
+    edited = [number for number in range(VIDEOS) if LABELS[number] in (0, 1)]
+    right = sum(number < 20 for number in edited)
+    for group, share in (("edited", right / len(edited)), ("other", (20 - right) / (VIDEOS - len(edited)))):
+        picked = Picked("s0-edits", "predictions-after.parquet", group=group)
+        assert measured(bench.desk, picked, "S0").value.value == pytest.approx(100 * share)
+
+
+def test_a_number_of_another_pipeline_is_refused(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(30)}, protocol=UNIFORM)
+    with pytest.raises(ValueError, match="is not the pipeline of S0"):
+        measured(bench.desk, Picked("s0-stabn-r50-one"), "S0")
+    with pytest.raises(ValueError, match="is not the pipeline of S3"):
+        measured(bench.desk, Picked("s0-stabn-r50-one"), "S3")
+
+
+def parts(*pairs):
+    return Claim(text="better", source="nowhere", pipeline="S0", parts=tuple(Part(*pair) for pair in pairs))
+
+
+def test_a_claim_is_judged_by_the_interval_of_the_paired_difference(bench):
+    """Twelve gained and none lost of 40; one gained; twelve lost."""
+    for name, right in (("s0-baseline-r50-one", 20), ("s0-stabn-r50-one", 32), ("s0-stabn-r101-one", 21)):
+        bench.predictions(name, {"none": first(right)})
+    base, much, little = (Picked(f"s0-{name}-one") for name in ("baseline-r50", "stabn-r50", "stabn-r101"))
+    judged = judge(bench.desk, parts(("much", base, much), ("little", base, little), ("less", much, base)))
+    assert [one.verdict for one in judged] == ["holds", "undecided at this size", "fails"]
+    assert [one.difference.value for one in judged] == pytest.approx([30.0, 2.5, -30.0])
+    assert [(one.gained, one.lost) for one in judged] == [(12, 0), (1, 0), (0, 12)]
+    assert judged[0].p == pytest.approx(2 * 0.5**12)
+    assert judged[1].p == pytest.approx(1.0)
+    # Twelve of 40 gained: p = .3, standard error of the share sqrt(.3 * .7 / 40) = 7.2 points.
+    assert judged[0].difference.low == pytest.approx(30 - 1.96 * 7.25, abs=2.6)
+    assert summary(judged) == "holds in 1, fails in 1, undecided at this size in 1 of 3 comparisons"
+
+
+def test_drops_are_compared_video_by_video(bench):
+    """Before, inversion loses 10 of 40; after, 30 of 40: 50 points more."""
+    bench.predictions("s0-stabn-r50-one", {"none": first(30), "spatial": first(20)})
+    bench.predictions("s0-edits", {"none": first(40), "spatial": first(10)}, "predictions-after.parquet")
+    before = Drop(Picked("s0-stabn-r50-one"), Picked("s0-stabn-r50-one", inversion="spatial"))
+    after = Drop(
+        Picked("s0-edits", "predictions-after.parquet"),
+        Picked("s0-edits", "predictions-after.parquet", inversion="spatial"),
+    )
+    (judged,) = judge(bench.desk, parts(("drop", before, after)))
+    assert (judged.difference.value, judged.p, judged.gained) == (pytest.approx(50.0), None, None)
+    assert judged.verdict == "holds"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 2, "holds"), (-2, -0.1, "fails"), (-1, 1, "undecided at this size"), (0.0, 1, "undecided at this size")],
+)
+def test_zero_inside_the_interval_decides_nothing(low, high, verdict):
+    assert verdict_of(Interval((low + high) / 2, low, high)) == verdict
+
+
+def test_a_claim_about_cells_that_are_not_done_is_not_measured(bench):
+    assert all(judge(bench.desk, claim) == () for claim in claims_of_papers())
+    assert summary(()) == "not measured"
+
+
+def test_every_claim_stays_within_its_pipeline():
+    prefixes = {"S0": ("s0-",), "S1": ("s1-",), "S3": ("ucf101-", "hmdb51-")}
+    cells = cells_of(SYNTH)
+    for claim in claims_of_papers():
+        for part in claim.parts:
+            for source in (part.first, part.second):
+                picked = (source.of, source.to) if isinstance(source, Drop) else (source,)
+                assert all(one.cell in cells and one.cell.startswith(prefixes[claim.pipeline]) for one in picked)
+
+
+def filled_table(bench, key):
+    return fill(bench.desk, TABLES[key], bounds_of(bench.desk.world, [key], costly=False)[0])
+
+
+def test_a_reading_that_was_not_made_is_no_empty_one(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(30)})
+    with pytest.raises(ValueError, match="holds no predictions with inversion spatial"):
+        measured(bench.desk, Picked("s0-stabn-r50-one", inversion="spatial"), "S0")
+
+
+def test_on_the_papers_data_a_table_states_the_difference(tmp_path):
+    bench = Bench(tmp_path, PAPERS)
+    bench.predictions("s0-stabn-r50-one", {"none": first(30)})
+    filled = filled_table(bench, "s0-table-1")
+    line = next(one for one in table_text(filled, PAPERS).splitlines() if one.startswith("| ST-ABN 3D ResNet-50, 32 "))
+    row, column, paper, ours, difference, protocol, passport = (cell.strip() for cell in line.strip("|").split("|"))
+    assert (row, column, paper, protocol) == ("ST-ABN 3D ResNet-50, 32", "top-1", "58.60", DENSE)
+    assert ours.startswith("75.00 (")
+    assert difference.startswith("+16.40 (")
+    assert passport == "passport-of-"
+    assert filled.lacking["3D ResNet-50, 32"] == "s0-baseline-r50-one has not been run to its end"
+
+
+def test_on_the_bench_no_difference_is_stated_and_every_table_says_so(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(30)})
+    text = table_text(filled_table(bench, "s0-table-1"), SYNTH)
+    assert "SYNTH BENCH" in text
+    assert "No difference to the paper is stated" in text
+    assert "+16.40" not in text
+    assert "| 75.00 (" in text
+
+
+def test_a_row_that_only_people_can_bring_says_so(tmp_path):
+    bench = Bench(tmp_path, PAPERS)
+    assert "people annotate what was mined" in filled_table(bench, "s0-table-2").lacking["ST-ABN + human knowledge"]
+
+
+def test_the_document_holds_tables_claims_costs_commands_and_no_path_of_this_machine(bench, tmp_path):
+    bench.predictions("s0-baseline-r50-one", {"none": first(20)})
+    bench.predictions("s0-stabn-r50-one", {"none": first(32), "spatial": first(30)})
+    layers = bench.desk.cells["hmdb51-layers"]
+    folder = Path(bench.desk.folder(layers))
+    folder.mkdir(parents=True)
+    for number in (1, 2, 3):
+        (folder / f"layers-{number}.png").write_bytes(b"picture")
+    bench.record("hmdb51-layers", seconds=12.4)
+    report = report_of(bench.desk, TABLES, bounds_of(SYNTH, ["all"], costly=False), "python jobs/reproduce.py all")
+    path = write(report, tmp_path / "docs" / "synth.md")
+    text = path.read_text()
+    assert (path.parent / "synth-thesis-figure-4.2-layers-2.png").read_bytes() == b"picture"
+    assert "(synth-thesis-figure-4.2-layers-2.png)" in text
+    assert all(f"### {key}:" in text for key in TABLES if key != "beyond-transformer")
+    assert "undecided at this size" not in summary(judge(bench.desk, claims_of_papers()[0]))
+    assert "**ST-ABN is above its baseline** (S0 table 1, top-1): holds in 1 of 1 comparisons." in text
+    assert "| hmdb51-layers" in text
+    assert "jobs/evaluate.py --out $OUT/cells/" in text
+    assert str(tmp_path) not in text
+    assert hardware() in text
+    assert software() in text
+    assert "passport-of-ssv2" in text
+    assert "**ST-ABN is above its baseline**" in screen(report)
+    assert document(report).count("SYNTH BENCH") >= len(TABLES) - 1
+
+
+def test_numbers_are_written_with_their_interval():
+    assert interval(Interval(1.234, -0.5, 3.0), "+") == "+1.23 (-0.50 to +3.00)"
+
+
+def test_what_has_been_measured_can_be_printed_without_running(tmp_path, capsys):
+    arguments = ["s0-table-1", "--data", "synth", "--collect", "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--document", str(tmp_path / "d.md")]) == 0
+    assert "has not been run to its end" in capsys.readouterr().out
+    assert (tmp_path / "d.md").exists()
+    assert not (tmp_path / "out").exists()

@@ -21,16 +21,14 @@ from jobs.cli import find_recipe, guarded, placed
 from jobs.demo_steps import claimed, service
 from pipeline.core import storage
 from pipeline.core.config import override, to_dict
-from pipeline.core.errors import UserError, problem
 from pipeline.reproduce import written
-from pipeline.reproduce.bench import SYNTH
-from pipeline.reproduce.catalogue import TABLES, bounds_of, cells_of
+from pipeline.reproduce.catalogue import TABLES, Chosen, choose, world_of
 from pipeline.reproduce.cells import Cell
 from pipeline.reproduce.commands import Machines, commands
 from pipeline.reproduce.launcher import Launcher, cluster
 from pipeline.reproduce.plan import Desk
+from pipeline.reproduce.published import authors_in, weights_in
 from pipeline.reproduce.running import run_cells
-from pipeline.reproduce.world import DATA, PAPERS
 from pipeline.train.recipe import Recipe
 from pipeline.two_stream.recipe import TwoStreamRecipe
 
@@ -42,6 +40,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("tables", nargs="+", metavar="TABLE", help="tables by name, or all")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=ROOT", help="prepared data sets; or: synth")
     parser.add_argument("--batches", nargs="+", default=[], metavar="URI", help="sealed batches of edits")
+    parser.add_argument(
+        "--checkpoints", default="", metavar="URI", help="folder of the authors' .pt, torchvision's .pth"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of outputs (runs/reproduce)")
     parser.add_argument("--storage", default="", metavar="URI", help="where all that is made goes (--out)")
     parser.add_argument("--dry-run", action="store_true", help="say what every row needs, and run nothing")
@@ -61,39 +62,37 @@ def recipe_of(cell: Cell) -> Mapping[str, Any]:
     return to_dict(override(find_recipe(cell.recipe, kind)(), cell.overrides))
 
 
-def desk_of(args: argparse.Namespace) -> Desk:
-    """Return what is asked for and where it works.
+def ask(args: argparse.Namespace) -> tuple[Desk, Chosen]:
+    """Return where it works, and what is asked for.
 
     Raises:
-        UserError: --data that is neither synth nor NAME=ROOT.
+        UserError: no such data, or no such table.
     """
-    world = SYNTH if args.data == ["synth"] else PAPERS
-    given = {} if world.is_synth else dict(text.partition("=")[::2] for text in args.data)
-    if unknown := [text for text in given if text not in DATA or not given[text]]:
-        fix = "write --data synth, or --data ssv2=/data/ssv2 ucf101=s3://BUCKET/ucf101"
-        allowed = f"synth, or NAME=ROOT with NAME one of {', '.join(DATA)}"
-        raise UserError(problem("--data cannot be read", got=", ".join(unknown), allowed=allowed, fix=fix))
-    return Desk(
+    world, given = world_of(args.data)
+    checkpoints = placed("--checkpoints", args.checkpoints)
+    chosen = choose(world, args.tables, costly=args.beyond, authors=authors_in(checkpoints))
+    desk = Desk(
         world=world,
-        cells=cells_of(world),
+        cells=chosen.cells,
         out=storage.absolute(placed("--storage", args.storage) or str(args.out)),
         recipe_of=recipe_of,
         given={name: placed("--data", root) for name, root in given.items()},
         batches=tuple(placed("--batches", batch) for batch in args.batches),
+        weights=weights_in(checkpoints),
     )
+    return desk, chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, print the tables, write the document; returns the exit status."""
     args = parse(arguments)
-    desk = desk_of(args)
-    bounds = bounds_of(desk.world, args.tables, costly=args.beyond)
+    desk, chosen = ask(args)
     if args.dry_run:
-        print(written.needs_text(desk, TABLES, bounds, args.tflops))
+        print(written.needs_text(desk, chosen, args.tflops))
         return 0
-    failed = () if args.collect else run(args, desk, [name for bound in bounds for name in bound.cells()])
+    failed = () if args.collect else run(args, desk, chosen.wanted())
     typed = " ".join(sys.argv[1:] if arguments is None else arguments)
-    report = written.report_of(desk, TABLES, bounds, f"python jobs/reproduce.py {typed}")
+    report = written.report_of(desk, chosen, f"python jobs/reproduce.py {typed}")
     print(written.screen(report))
     if args.document:
         print(f"document  {written.write(report, args.document)}")

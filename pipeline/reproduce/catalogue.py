@@ -1,40 +1,77 @@
-"""All tables by name: those of the papers and those beyond them, and what stands for each in a world."""
+"""All tables by name: those of the papers, those beyond them, and one of published checkpoints that are at hand."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline.core.errors import UserError, problem
-from pipeline.reproduce import beyond, papers, rows
+from pipeline.reproduce import beyond, papers, published, rows
+from pipeline.reproduce.bench import SYNTH
 from pipeline.reproduce.cells import Bound, Cell
 from pipeline.reproduce.papers import Table
-from pipeline.reproduce.world import World
+from pipeline.reproduce.world import DATA, PAPERS, World
 
 ALL = "all"
 TABLES: Mapping[str, Table] = {**papers.PAPERS, **beyond.TABLES}
 
 
-def cells_of(world: World) -> dict[str, Cell]:
-    """Return everything that a world can run, by name."""
-    return rows.cells_of_world(world) | beyond.cells_beyond(world)
+@dataclass(frozen=True)
+class Chosen:
+    """The tables that are asked for, what stands for them, and what can be run."""
+
+    tables: Mapping[str, Table]
+    bounds: tuple[Bound, ...]
+    cells: Mapping[str, Cell]
+
+    def wanted(self) -> list[str]:
+        """Names of the cells that their numbers and pictures come from, in the order of the tables."""
+        return [name for bound in self.bounds for name in bound.cells()]
 
 
-def bounds_of(world: World, names: Sequence[str], *, costly: bool) -> list[Bound]:
-    """Return what stands for each table that is asked for, each once.
+def world_of(data: Sequence[str]) -> tuple[World, dict[str, str]]:
+    """Return where tables are filled, and the prepared data sets that people bring.
+
+    Args:
+        data: "synth" alone, or NAME=ROOT for each data set.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if list(data) == [SYNTH.name]:
+        return SYNTH, {}
+    given = dict(text.partition("=")[::2] for text in data)
+    if unknown := [name for name, root in given.items() if name not in DATA or not root]:
+        fix = "write --data synth, or --data ssv2=/data/ssv2 ucf101=s3://BUCKET/ucf101"
+        allowed = f"synth, or NAME=ROOT with NAME one of {', '.join(DATA)}"
+        raise UserError(problem("--data cannot be read", got=", ".join(unknown), allowed=allowed, fix=fix))
+    return PAPERS, given
+
+
+def choose(world: World, names: Sequence[str], *, costly: bool = False, authors: Sequence[str] = ()) -> Chosen:
+    """Return what is asked for, each table once; the published checkpoints come first.
 
     Args:
         world: where tables are filled.
         names: of tables; "all" is all of them.
         costly: "all" has those beyond the papers that take longest, too.
+        authors: files of the authors' checkpoints.
 
     Raises:
-        UserError: no such table in this world.
+        UserError: no such table in this world, or checkpoints for the synth bench.
     """
     known = rows.bounds_of_world(world) | beyond.bounds_beyond(world)
     everything = [name for name in known if costly or name not in beyond.COSTLY]
     wanted = [name for text in names for name in (everything if text == ALL else [text])]
     if unknown := [name for name in wanted if name not in known]:
-        allowed, fix = (
-            f"{ALL}, {', '.join(known)}",
-            "choose one of them, or add --data synth for rows beyond the papers",
-        )
+        allowed, fix = f"{ALL}, {', '.join(known)}", "choose one of them; rows beyond the papers need --data synth"
         raise UserError(problem("There is no such table", got=unknown[0], allowed=allowed, fix=fix))
-    return [known[name] for name in dict.fromkeys(wanted)]
+    cells = rows.cells_of_world(world) | beyond.cells_beyond(world)
+    tables, bounds = dict(TABLES), [known[name] for name in dict.fromkeys(wanted)]
+    if authors:
+        if world.is_synth:
+            what, fix = "The authors' networks know nothing of the synth bench", "leave --checkpoints away"
+            raise UserError(problem(what, got=authors[0], allowed="them with --data ssv2=ROOT", fix=fix))
+        cells |= published.cells_published(world, authors)
+        table, bound = published.table_published(world, authors)
+        tables[table.key] = table
+        bounds.insert(0, bound)
+    return Chosen(tables, tuple(bounds), cells)

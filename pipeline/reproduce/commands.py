@@ -86,15 +86,21 @@ def _flow(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
 
 
 def _train(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
+    recipe = desk.recipe_of(cell)
+    file = desk.weights.get(f"resnet{recipe['model']['depth']}", "")
+    first = (f"init.path={file}",) if file and recipe["init"]["source"] == "imagenet2d" else ()
     where = ("--data", desk.data_root(cell.data), "--storage", desk.storage(cell), "--run", desk.run(cell))
-    return (Command(argv=("jobs/train_stabn.py", cell.recipe, *cell.overrides, *machines.training, *where)),)
+    return (Command(argv=("jobs/train_stabn.py", cell.recipe, *cell.overrides, *first, *machines.training, *where)),)
 
 
 def _test(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
-    run = desk.run(_first(desk, cell, "train"))
-    where = ("--run", run, "--storage", desk.storage(cell), "--data", desk.data_root(cell.data))
+    asked = desk.cells[cell.needs[0]]
+    if asked.kind == "import":
+        what: tuple[str, ...] = ("--checkpoint", desk.folder(asked), "--allow-other-data", "--no-mlflow")
+    else:
+        what = ("--run", desk.run(asked), "--storage", desk.storage(cell))
     told = (*cell.options, "--maps", "temporal", "--explanations", "0", "--out", desk.folder(cell))
-    return (Command(argv=("jobs/evaluate.py", *where, *told, *machines.testing)),)
+    return (Command(argv=("jobs/evaluate.py", *what, "--data", desk.data_root(cell.data), *told, *machines.testing)),)
 
 
 def _mine(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
@@ -123,8 +129,12 @@ def _finetune(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]
 
 
 def _system(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
+    file = desk.weights.get("inception_v3", "")
+    pretrained = desk.recipe_of(cell)["spatial"]["init"]["source"] == "imagenet"
+    first = (f"spatial.init.path={file}", f"temporal.init.path={file}") if file and pretrained else ()
     where = ("--data", desk.data_root(cell.data), "--storage", desk.storage(cell), "--run", desk.run(cell))
-    return (Command(argv=("jobs/train_two_stream.py", cell.recipe, *cell.overrides, *machines.training, *where)),)
+    given = (*cell.overrides, *first, *machines.training)
+    return (Command(argv=("jobs/train_two_stream.py", cell.recipe, *given, *where)),)
 
 
 def _test_system(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
@@ -140,7 +150,8 @@ def _shown(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
 
 
 def _import(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
-    raise NotImplementedError(cell.name)
+    where = ("--data", desk.data_root(cell.data), "--out", desk.folder(cell))
+    return (Command(argv=("jobs/import_published.py", cell.options[0], *where)),)
 
 
 _OF_KIND: Mapping[Kind, Callable[[Desk, Cell, Machines], tuple[Command, ...]]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.core import storage
@@ -41,6 +41,8 @@ class Desk:
     """Prepared data sets that people bring, by name."""
     batches: tuple[str, ...] = ()
     """Sealed batches that people bring."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Files of first weights by torchvision's name; what is not there is downloaded."""
 
     def storage(self, cell: Cell) -> str:
         """Return the run storage of a cell's lane."""

@@ -1,34 +1,34 @@
 """From a desk to what a person reads: what rows need, what was measured, the document with its pictures."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.core import storage
-from pipeline.reproduce.cells import Bound, cells_of, closure
+from pipeline.reproduce.catalogue import Chosen
+from pipeline.reproduce.cells import cells_of, closure
 from pipeline.reproduce.claims import claims_of_papers, judge
 from pipeline.reproduce.collect import fill
 from pipeline.reproduce.document import Report, claim_text, document, table_text
 from pipeline.reproduce.machine import hardware, software
 from pipeline.reproduce.needs import data_lines, needs_of
-from pipeline.reproduce.papers import Table
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.world import DATA
 
 
-def needs_text(desk: Desk, tables: Mapping[str, Table], bounds: Sequence[Bound], tflops: float) -> str:
+def needs_text(desk: Desk, chosen: Chosen, tflops: float) -> str:
     """Return what every row of some tables still needs."""
     told = [f"On {desk.world.label}."]
-    for bound in bounds:
-        told.append(f"\n{bound.key}: {tables[bound.key].title}")
+    for bound in chosen.bounds:
+        table = chosen.tables[bound.key]
+        told.append(f"\n{bound.key}: {table.title}")
         for row, sources in bound.rows.items():
             cells = tuple(dict.fromkeys(name for source in sources.values() for name in cells_of(source)))
             told += _row(desk, f"{row} ({bound.standing[row]})", cells, tflops)
         if bound.pictures:
             told += _row(desk, "pictures", tuple(cell for cell, _ in bound.pictures.values()), tflops)
-        if tables[bound.key].cited:
-            told.append(f"  {len(tables[bound.key].cited)} rows that the paper cites from others: nothing to run")
+        if table.cited:
+            told.append(f"  {len(table.cited)} rows that the paper cites from others: nothing to run")
     absent = [name for name in DATA if not desk.world.is_synth and not desk.passport(name)]
-    asked = {cell.data for bound in bounds for cell in closure(desk.cells, bound.cells())}
+    asked = {cell.data for bound in chosen.bounds for cell in closure(desk.cells, bound.cells())}
     told += ["", *(line for name in absent if name in asked for line in data_lines(name))]
     return "\n".join(told)
 
@@ -38,9 +38,9 @@ def _row(desk: Desk, name: str, cells: tuple[str, ...], tflops: float) -> list[s
     return [f"  {name}: {'needs' if needs else 'done'}", *(f"    {line}" for line in needs)]
 
 
-def report_of(desk: Desk, tables: Mapping[str, Table], bounds: Sequence[Bound], command: str) -> Report:
+def report_of(desk: Desk, chosen: Chosen, command: str) -> Report:
     """Return what has been measured of some tables, and of the claims that they can bear on."""
-    filled = [fill(desk, tables[bound.key], bound) for bound in bounds]
+    filled = [fill(desk, chosen.tables[bound.key], bound) for bound in chosen.bounds]
     claims = [(claim, judge(desk, claim)) for claim in claims_of_papers()]
     pictures = {file: "" for one in filled for file in one.pictures.values()}
     return Report(

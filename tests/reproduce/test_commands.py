@@ -9,7 +9,7 @@ import pytest
 
 from jobs.reproduce import recipe_of
 from pipeline.reproduce.bench import SYNTH
-from pipeline.reproduce.catalogue import cells_of
+from pipeline.reproduce.catalogue import choose
 from pipeline.reproduce.commands import LINK, Machines, commands
 from pipeline.reproduce.launcher import CHECKOUT
 from pipeline.reproduce.plan import Desk
@@ -23,7 +23,7 @@ def desk(request, tmp_path):
     """A desk whose data are prepared."""
     world = request.param
     given = {} if world.is_synth else {name: f"{tmp_path}/{name}" for name in ("ssv2", "ssv1", "ucf101", "hmdb51")}
-    desk = Desk(world=world, cells=cells_of(world), out=str(tmp_path), recipe_of=recipe_of, given=given)
+    desk = Desk(world=world, cells=choose(world, []).cells, out=str(tmp_path), recipe_of=recipe_of, given=given)
     for name in ("ssv2", "ssv1", "ucf101", "hmdb51"):
         Path(desk.data_root(name)).mkdir(parents=True)
         (Path(desk.data_root(name)) / "manifest.json").write_text(json.dumps({"passport": name}))

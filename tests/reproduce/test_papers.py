@@ -6,7 +6,7 @@ import pytest
 
 from jobs.reproduce import recipe_of
 from pipeline.reproduce.bench import SYNTH
-from pipeline.reproduce.catalogue import TABLES, bounds_of, cells_of
+from pipeline.reproduce.catalogue import TABLES, choose
 from pipeline.reproduce.cells import Drop, Picked, closure
 from pipeline.reproduce.cells import cells_of as cells_of_source
 from pipeline.reproduce.papers import PAPERS as TABLES_OF_PAPERS
@@ -66,8 +66,8 @@ def test_of_the_damaged_table_only_the_first_pair_is_a_number():
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_every_number_and_picture_of_the_papers_has_something_of_ours(world):
-    cells = cells_of(world)
-    bounds = {bound.key: bound for bound in bounds_of(world, ["all"], costly=True)}
+    cells = choose(world, []).cells
+    bounds = {bound.key: bound for bound in choose(world, ["all"], costly=True).bounds}
     assert set(TABLES_OF_PAPERS) <= set(bounds)
     for key, bound in bounds.items():
         table = TABLES[key]
@@ -82,8 +82,8 @@ def test_every_number_and_picture_of_the_papers_has_something_of_ours(world):
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_a_tables_networks_are_of_its_pipeline(world):
     """S0 takes consecutive frames, S1 segments; a table holds networks of one of them."""
-    cells = cells_of(world)
-    for bound in bounds_of(world, ["all"], costly=True):
+    cells = choose(world, []).cells
+    for bound in choose(world, ["all"], costly=True).bounds:
         trained = [cell for cell in closure(cells, bound.cells()) if cell.kind == "train"]
         ways = {recipe_of(cell)["clip"]["sampling"] for cell in trained}
         assert ways == {"S0": {"dense"}, "S1": {"uniform"}, "S3": set()}[TABLES[bound.key].pipeline], bound.key
@@ -91,8 +91,8 @@ def test_a_tables_networks_are_of_its_pipeline(world):
 
 def test_tables_share_networks():
     """Table 3 shows table 2's networks, table 2 starts from table 1's, figure 4.2 is of table 4.1's system."""
-    cells = cells_of(SYNTH)
-    by_key = {bound.key: bound for bound in bounds_of(SYNTH, ["all"], costly=False)}
+    cells = choose(SYNTH, []).cells
+    by_key = {bound.key: bound for bound in choose(SYNTH, ["all"]).bounds}
 
     def trained(key):
         found = closure(cells, by_key[key].cells())
@@ -105,7 +105,7 @@ def test_tables_share_networks():
 
 
 def test_a_drop_is_of_one_network_and_its_inversion():
-    bound = next(b for b in bounds_of(PAPERS, ["s0-table-3"], costly=False))
+    bound = next(b for b in choose(PAPERS, ["s0-table-3"]).bounds)
     for sources in bound.rows.values():
         for column, source in sources.items():
             if column.startswith("drop"):

@@ -11,7 +11,7 @@ import pytest
 from jobs.reproduce import main, recipe_of
 from pipeline.eval.metrics import Interval
 from pipeline.reproduce.bench import SYNTH
-from pipeline.reproduce.catalogue import TABLES, bounds_of, cells_of
+from pipeline.reproduce.catalogue import TABLES, choose
 from pipeline.reproduce.cells import Drop, Picked
 from pipeline.reproduce.claims import Claim, Part, claims_of_papers, judge, summary, verdict_of
 from pipeline.reproduce.collect import fill, measured, read
@@ -37,7 +37,7 @@ class Bench:
     """A desk on the synth bench whose cells are finished by hand."""
 
     def __init__(self, out, world=SYNTH):
-        cells = cells_of(world)
+        cells = choose(world, []).cells
         given = {} if world.is_synth else {name: f"{out}/{name}" for name in ("ssv2", "ssv1", "ucf101", "hmdb51")}
         self.desk = Desk(world=world, cells=cells, out=str(out), recipe_of=recipe_of, given=given)
         for name in ("ssv2", "ssv1", "ucf101", "hmdb51"):
@@ -172,7 +172,7 @@ def test_a_claim_about_cells_that_are_not_done_is_not_measured(bench):
 
 def test_every_claim_stays_within_its_pipeline():
     prefixes = {"S0": ("s0-",), "S1": ("s1-",), "S3": ("ucf101-", "hmdb51-")}
-    cells = cells_of(SYNTH)
+    cells = choose(SYNTH, []).cells
     for claim in claims_of_papers():
         for part in claim.parts:
             for source in (part.first, part.second):
@@ -181,7 +181,7 @@ def test_every_claim_stays_within_its_pipeline():
 
 
 def filled_table(bench, key):
-    return fill(bench.desk, TABLES[key], bounds_of(bench.desk.world, [key], costly=False)[0])
+    return fill(bench.desk, TABLES[key], choose(bench.desk.world, [key]).bounds[0])
 
 
 def test_a_reading_that_was_not_made_is_no_empty_one(bench):
@@ -226,7 +226,7 @@ def test_the_document_holds_tables_claims_costs_commands_and_no_path_of_this_mac
     for number in (1, 2, 3):
         (folder / f"layers-{number}.png").write_bytes(b"picture")
     bench.record("hmdb51-layers", seconds=12.4)
-    report = report_of(bench.desk, TABLES, bounds_of(SYNTH, ["all"], costly=False), "python jobs/reproduce.py all")
+    report = report_of(bench.desk, choose(SYNTH, ["all"]), "python jobs/reproduce.py all")
     path = write(report, tmp_path / "docs" / "synth.md")
     text = path.read_text()
     assert (path.parent / "synth-thesis-figure-4.2-layers-2.png").read_bytes() == b"picture"

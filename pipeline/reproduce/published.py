@@ -1,0 +1,89 @@
+"""Published checkpoints that are at hand: the authors' networks, tested before anything is trained; first weights.
+
+No paper has a row for the authors' networks: they come from their second implementation, which says that its accuracies
+differ from the papers'. So they have a table of their own, in S0's pipeline: they see consecutive frames.
+torchvision has no network of any of the tables' data sets; its ImageNet weights are where training starts.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from pipeline.core import storage
+from pipeline.reproduce.cells import Bound, Cell, Picked
+from pipeline.reproduce.papers import TOP, Row, Table
+from pipeline.reproduce.plan import matches
+from pipeline.reproduce.world import World
+
+KEY = "authors-checkpoints"
+AUTHORS, TORCHVISION = "*.pt", "*.pth"
+FIRST = ("resnet50", "resnet101", "inception_v3")
+"""Beginnings of torchvision's file names."""
+
+
+def authors_in(folder: str) -> list[str]:
+    """Return the authors' checkpoints in a folder, path or URI."""
+    return matches(folder, AUTHORS) if folder else []
+
+
+def weights_in(folder: str) -> dict[str, str]:
+    """Return torchvision's weights in a folder, by network."""
+    files = matches(folder, TORCHVISION) if folder else []
+    return {name: file for file in files for name in FIRST if PurePosixPath(file).name.startswith(f"{name}")}
+
+
+def cells_published(world: World, files: Sequence[str]) -> dict[str, Cell]:
+    """Return the cells of the authors' checkpoints: imported, then tested."""
+    found = []
+    for file in files:
+        name = _name(file)
+        made = Cell(
+            name=name,
+            kind="import",
+            title=f"take {PurePosixPath(file).name} in",
+            lane="s0",
+            data="ssv2",
+            needs=("ssv2",),
+            options=(file, storage.sha256_file(file)),
+            results=("state.pt",),
+        )
+        found.append(made)
+        for way, protocol in _ways(world).items():
+            tested = Cell(
+                name=f"{name}-{way}",
+                kind="test",
+                title=f"test {name}, {protocol}",
+                lane="s0",
+                data="ssv2",
+                needs=(name, "ssv2"),
+                options=("--protocol", protocol),
+                results=("metrics.json", "predictions.parquet"),
+            )
+            found.append(tested)
+    return {cell.name: cell for cell in found}
+
+
+def _name(file: str) -> str:
+    return f"authors-{PurePosixPath(file).stem}"
+
+
+def _ways(world: World) -> Mapping[str, str]:
+    return {"one": world.one_clip, "two": world.two_clips}
+
+
+def table_published(world: World, files: Sequence[str]) -> tuple[Table, Bound]:
+    """Return the authors' checkpoints as a table, and what stands for it."""
+    rows = {f"{PurePosixPath(f).name}, {protocol}": (f, way) for f in files for way, protocol in _ways(world).items()}
+    table = Table(
+        key=KEY,
+        title="Something-Something V2: the authors' checkpoints",
+        source="no row of a paper: networks of the authors' second implementation",
+        pipeline="S0",
+        columns=TOP,
+        rows=tuple(Row(name) for name in rows),
+        notes=("Which videos they were trained on is not known.",),
+    )
+    sources = {
+        name: {column: Picked(f"{_name(file)}-{way}", top=top) for column, top in zip(TOP, (1, 5), strict=True)}
+        for name, (file, way) in rows.items()
+    }
+    return table, Bound(key=KEY, rows=sources, standing=dict.fromkeys(rows, "as published"), pictures={})

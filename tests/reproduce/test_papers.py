@@ -5,6 +5,7 @@ import re
 import pytest
 
 from jobs.reproduce import recipe_of
+from pipeline.reproduce import beyond, rows
 from pipeline.reproduce.bench import SYNTH
 from pipeline.reproduce.catalogue import TABLES, choose
 from pipeline.reproduce.cells import Drop, Picked, closure
@@ -114,3 +115,16 @@ def test_a_drop_is_of_one_network_and_its_inversion():
                 assert len(set(cells_of_source(source))) == 1
             else:
                 assert isinstance(source, Picked)
+
+
+def test_a_costly_row_beyond_the_papers_is_left_out_unless_asked_for():
+    named = {bound.key for bound in choose(SYNTH, ["all"]).bounds}
+    assert named == set(TABLES) - beyond.COSTLY
+    assert {bound.key for bound in choose(SYNTH, ["all"], costly=True).bounds} == set(TABLES)
+    assert [bound.key for bound in choose(SYNTH, ["beyond-transformer"]).bounds] == ["beyond-transformer"]
+
+
+def test_before_human_knowledge_is_table_1s_network():
+    before = choose(PAPERS, ["s0-table-2"]).bounds[0].rows["ST-ABN"]
+    assert before["all"] == Picked(f"{rows.BASE}-one")
+    assert before["edited"].cell == rows.EDITS

@@ -22,7 +22,7 @@ from jobs.cli import guarded
 from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, run
 
 RECIPE = "two_stream_demo"
-VIDEOS = ("train=840", "validation=280", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
+VIDEOS = ("train=720", "validation=240", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
 """In UCF-101's layout two groups of three train and the third is tested, whatever part a video was drawn for."""
 CALM = ("distractors=0", "shake=0", "clutter=5", "radius=[0.28,0.36]")
 """What a network this narrow learns in a few hundred steps."""

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.dry_run:
         print(written.needs_text(desk, chosen, args.tflops))
         return 0
-    failed = () if args.collect else run(args, desk, chosen.wanted())
+    failed = () if args.collect else run(args, desk, chosen.wanted(desk.world.first))
     typed = " ".join(sys.argv[1:] if arguments is None else arguments)
     report = written.report_of(desk, chosen, f"python jobs/reproduce.py {typed}")
     print(written.screen(report))

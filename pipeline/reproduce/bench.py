@@ -45,6 +45,7 @@ SYNTH = World(
             "hmdb51-alternating": "two_stream_alternating_bench",
         }
     ),
+    first=("hmdb51", "s0", "s1", "ucf101"),
     made=MappingProxyType(
         {
             "ssv2": ("--layout", "ssv2", "--set", *CLIPS),
@@ -56,6 +57,6 @@ SYNTH = World(
     ),
     short_side="64",
     flow=("--tvl1", "scales=3", "warps=3", "--cpus", "1"),
-    mined=("--below", "0.9", "--most", "2", "--heldout-share", "0.15"),
+    mined=("--below", "1", "--most", "2", "--heldout-share", "0.15"),
     taught=("optim.name=sgd", "optim.lr=0.02", "optim.weight_decay=5e-4", "train.epochs=4", "train.eval_every=4"),
 )

@@ -22,9 +22,15 @@ class Chosen:
     bounds: tuple[Bound, ...]
     cells: Mapping[str, Cell]
 
-    def wanted(self) -> list[str]:
-        """Names of the cells that their numbers and pictures come from, in the order of the tables."""
-        return [name for bound in self.bounds for name in bound.cells()]
+    def wanted(self, first: Sequence[str] = ()) -> list[str]:
+        """Names of the cells that their numbers and pictures come from, in the order of the tables.
+
+        Args:
+            first: lanes whose cells come before all others, in this order.
+        """
+        names = [name for bound in self.bounds for name in bound.cells()]
+        place = {lane: number for number, lane in enumerate(first)}
+        return sorted(names, key=lambda name: place.get(self.cells[name].lane, len(place)))
 
 
 def world_of(data: Sequence[str]) -> tuple[World, dict[str, str]]:

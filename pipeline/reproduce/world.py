@@ -21,6 +21,8 @@ class World:
     """Frames and stacks of a video in a test of two streams."""
     recipes: Mapping[str, str]
     """Name of the recipe by the slot that it fills."""
+    first: tuple[str, ...]
+    """Lanes in the order in which they are begun, the longest first, so that none is left to run alone."""
     made: Mapping[str, tuple[str, ...]]
     """Arguments of make_synth by data set; empty where people bring the data."""
     short_side: str
@@ -71,6 +73,7 @@ PAPERS = World(
             "hmdb51-alternating": "two_stream_alternating_hmdb51",
         }
     ),
+    first=(),
     made=MappingProxyType({}),
     short_side="",
     flow=("--size", "340x256", "--preset", "cuda"),

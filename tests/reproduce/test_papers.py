@@ -128,3 +128,10 @@ def test_before_human_knowledge_is_table_1s_network():
     before = choose(PAPERS, ["s0-table-2"]).bounds[0].rows["ST-ABN"]
     assert before["all"] == Picked(f"{rows.BASE}-one")
     assert before["edited"].cell == rows.EDITS
+
+
+def test_the_longest_lane_is_begun_first():
+    chosen = choose(SYNTH, ["all"])
+    lanes = list(dict.fromkeys(chosen.cells[name].lane for name in chosen.wanted(SYNTH.first)))
+    assert lanes == list(SYNTH.first)
+    assert sorted(chosen.wanted(SYNTH.first)) == sorted(chosen.wanted())

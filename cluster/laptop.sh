@@ -8,6 +8,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+command -v ray >/dev/null || {
+  echo "error: there is no 'ray' on the PATH. Received: $PATH. Allowed: the environment that STAR is installed in." \
+    "Fix: source .venv/bin/activate" >&2
+  exit 2
+}
+
 home="${STAR_LAPTOP_HOME:-$HOME/.star-laptop}"
 gcs_port="${STAR_LAPTOP_PORT:-26379}"
 dashboard_port="${STAR_LAPTOP_DASHBOARD_PORT:-28265}"

@@ -1,8 +1,10 @@
 """Steps of a demo say what they run, and a demo empties no folder that it did not make."""
 
+import subprocess
+
 import pytest
 
-from jobs.demo_steps import MARKER, claimed, run
+from jobs.demo_steps import CHECKOUT, LAPTOP, MARKER, claimed, run
 from pipeline.core.errors import UserError
 
 
@@ -42,3 +44,11 @@ def test_a_folder_in_use_is_neither_emptied_nor_shared(tmp_path):
         assert (tmp_path / "videos").exists()
     with claimed(tmp_path, keep=True):
         assert (tmp_path / "videos").exists()
+
+
+def test_the_laptops_cluster_asks_for_the_environment(tmp_path):
+    asked = {"cwd": CHECKOUT, "env": {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}}
+    done = subprocess.run([LAPTOP, "start"], capture_output=True, text=True, check=False, **asked)
+    assert done.returncode == 2
+    assert "there is no 'ray' on the PATH. Received: /usr/bin:/bin" in done.stderr
+    assert "Fix: source .venv/bin/activate" in done.stderr

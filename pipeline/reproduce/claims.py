@@ -10,7 +10,7 @@ from pipeline.eval.compare import paired
 from pipeline.eval.metrics import Interval, bootstrap_mean
 from pipeline.reproduce.cells import Drop, Picked, cells_of
 from pipeline.reproduce.collect import differences
-from pipeline.reproduce.papers import STREAMS, Pipeline
+from pipeline.reproduce.papers import GROUPS, STREAMS, Pipeline
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.rows import edited, stream
 
@@ -119,8 +119,7 @@ def _branch() -> Iterator[Claim]:
 
 def _knowledge() -> Iterator[Claim]:
     def lifted(network: str) -> tuple[Part, ...]:
-        groups = ("edited", "other", "all")
-        return tuple(Part(f"{g} classes", edited(network, group=g), edited("after", group=g)) for g in groups)
+        return tuple(Part(f"{g} classes", edited(network, group=g), edited("after", group=g)) for g in GROUPS)
 
     yield Claim(
         text="human knowledge lifts edited and other classes",

@@ -41,7 +41,7 @@ def table_text(filled: Filled, world: World) -> str:
             lines.append((row.name, column, ABSENT if paper is None else f"{paper:.2f}", *_ours(figure, paper, world)))
     told = [f"### {table.key}: {table.title}", "", f"{table.source}. Ours: {world.label}.", ""]
     if table.rows:
-        told += [*markdown(lines), "", *_standing(filled)]
+        told += [*markdown(lines), "", "What stands for a row:", "", *_standing(filled), ""]
     told += [f"- {row}: not whole; {why}." for row, why in filled.lacking.items()]
     told += [f"- {note}" for note in table.notes]
     if table.cited:
@@ -93,7 +93,9 @@ def claim_text(claim: Claim, judged: tuple[Judged, ...]) -> str:
     told = [f"**{claim.text}** ({claim.source}): {summary(judged)}."]
     if not judged:
         return told[0]
-    lines = [("comparison", "difference, points (95 %)", "videos", "gained", "lost", "McNemar p", "verdict")]
+    lines: list[tuple[str, ...]] = [
+        ("comparison", "difference, points (95 %)", "videos", "gained", "lost", "McNemar p", "verdict")
+    ]
     for one in judged:
         p = ABSENT if one.p is None else f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001"
         counts = (ABSENT if count is None else str(count) for count in (one.gained, one.lost))

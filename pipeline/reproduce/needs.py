@@ -160,7 +160,7 @@ def _training_lines(name: str, recipe: Mapping[str, Any], tflops: float) -> Iter
 
 def disk_gb(recipe: Mapping[str, Any]) -> float:
     """Return what the checkpoints of a training take: weights and momentum, the kept ones and the latest."""
-    kept = recipe["train"]["keep"] + 1
+    kept = int(recipe["train"]["keep"]) + 1
     if "clip" in recipe:
         return kept * BYTES * PARAMETERS[recipe["model"]["arch"], recipe["model"]["depth"]] / GB
     return kept * BYTES * 2 * len(recipe["rounds"]) * PARAMETERS["stream", 0] / GB

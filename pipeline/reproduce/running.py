@@ -54,7 +54,7 @@ def run_cells(
     running: dict[Future[float | None], Cell] = {}
     with ThreadPoolExecutor(at_once) as pool:
         while waiting or running:
-            for cell in _startable(desk, waiting, running.values(), at_once - len(running)):
+            for cell in _startable(desk, waiting, tuple(running.values()), at_once - len(running)):
                 waiting.remove(cell)
                 say(f"== {len(done) + len(failed) + len(running) + 1} of {total}: {cell.name}: {cell.title}")
                 running[pool.submit(_run, desk, cell, commands_of(cell), start)] = cell

@@ -16,7 +16,7 @@ DECOY = ("active=[0.3,0.4]", "decoy=1")
 LENGTHS = "frames=[8,20]"
 """A clip of 8 consecutive frames covers about as much of such a video as one of 32 does of Something-Something's."""
 CLIPS = ("train=960", "validation=480", "test=0", f"classes={CLASSES}", LENGTHS, *DECOY, *CALM)
-PAIRS = ("train=300", "validation=150", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
+PAIRS = ("train=270", "validation=135", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
 """Layouts with folds share all videos out anew: two thirds of them train, and in HMDB-51's a seventh is unused."""
 LARGE = ("distractors=0", "shake=0", "clutter=5", "radius=[0.28,0.36]")
 

@@ -123,7 +123,7 @@ def _annotate(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]
 def _finetune(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
     run, annotated = desk.run(_first(desk, cell, "train")), _first(desk, cell, "annotate")
     where = ("--run", run, "--storage", desk.storage(cell), "--data", desk.data_root(cell.data))
-    edits = ("--batches", *desk.batch_folders(annotated), "--name", desk.run(cell), "--control")
+    edits = ("--batches", *desk.batch_folders(annotated), *cell.options, "--name", desk.run(cell), "--control")
     told = (*edits, *_truth(desk, cell), "--out", desk.folder(cell))
     return (Command(argv=("jobs/finetune_edits.py", *cell.overrides, *machines.training, *where, *told)),)
 

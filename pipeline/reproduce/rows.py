@@ -197,14 +197,14 @@ NETWORKS = {
 """Networks of the human-knowledge tables, by row."""
 
 
-def edited(network: str, *, inversion: str = "none", top: int = 1, group: Group = "all") -> Picked:
-    """Return a reading of a network of the fine-tuning: before, after or control.
+def edited(network: str, *, inversion: str = "none", top: int = 1, group: Group = "all", edits: str = EDITS) -> Picked:
+    """Return a reading of a network of a fine-tuning: before, after or control.
 
     Before is the base, which table 1 tests as well; only its edited classes have to wait for people.
     """
     if network == "before" and group == "all":
         return Picked(f"{BASE}-one", inversion=inversion, top=top)
-    return Picked(EDITS, f"predictions-{network}.parquet", inversion=inversion, top=top, group=group)
+    return Picked(edits, f"predictions-{network}.parquet", inversion=inversion, top=top, group=group)
 
 
 def _s0_table_2() -> Bound:

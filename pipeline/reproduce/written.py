@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.core import storage
+from pipeline.reproduce import beyond
 from pipeline.reproduce.catalogue import Chosen
 from pipeline.reproduce.cells import cells_of, closure
 from pipeline.reproduce.claims import claims_of_papers, judge
@@ -41,7 +42,9 @@ def _row(desk: Desk, name: str, cells: tuple[str, ...], tflops: float) -> list[s
 def report_of(desk: Desk, chosen: Chosen, command: str) -> Report:
     """Return what has been measured of some tables, and of the claims that they can bear on."""
     filled = [fill(desk, chosen.tables[bound.key], bound) for bound in chosen.bounds]
-    claims = [(claim, judge(desk, claim)) for claim in claims_of_papers()]
+    is_beyond = any(bound.key in beyond.TABLES for bound in chosen.bounds)
+    asked = (*claims_of_papers(), *(beyond.claims_beyond() if is_beyond else ()))
+    claims = [(claim, judge(desk, claim)) for claim in asked]
     pictures = {file: "" for one in filled for file in one.pictures.values()}
     return Report(
         desk=desk,

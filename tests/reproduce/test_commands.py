@@ -27,9 +27,11 @@ def desk(request, tmp_path):
     for name in ("ssv2", "ssv1", "ucf101", "hmdb51"):
         Path(desk.data_root(name)).mkdir(parents=True)
         (Path(desk.data_root(name)) / "manifest.json").write_text(json.dumps({"passport": name}))
-    batch = Path(desk.folder(desk.cells["s0-annotated"])) / "batches" / "one"
-    batch.mkdir(parents=True)
-    (batch / "manifest.json").touch()
+    for cell in desk.cells.values():
+        if cell.kind == "annotate":
+            batch = Path(desk.folder(cell)) / "batches" / "one"
+            batch.mkdir(parents=True)
+            (batch / "manifest.json").touch()
     return desk
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from jobs.reproduce import main
 from pipeline.core.errors import UserError
-from pipeline.reproduce.catalogue import TABLES
 from pipeline.reproduce.needs import hours_of
 from pipeline.reproduce.papers import PAPERS
 
@@ -117,5 +116,5 @@ def test_the_synth_bench_names_cells_and_no_official_file(tmp_path, capsys):
     assert "SYNTH BENCH" in text.splitlines()[0]
     assert "20bn" not in text
     assert all(f"{key}: " in text for key in PAPERS)
-    assert not any(key in text for key in TABLES if key == "beyond-transformer")
+    assert "beyond-" not in text
     assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from pipeline.reproduce.claims import Claim, Part, claims_of_papers, judge, summ
 from pipeline.reproduce.collect import fill, measured, read
 from pipeline.reproduce.document import document, interval, table_text
 from pipeline.reproduce.machine import hardware, software
+from pipeline.reproduce.papers import PAPERS as PAPERS_OWN
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.world import PAPERS
 from pipeline.reproduce.written import report_of, screen, write
@@ -231,7 +232,9 @@ def test_the_document_holds_tables_claims_costs_commands_and_no_path_of_this_mac
     text = path.read_text()
     assert (path.parent / "synth-thesis-figure-4.2-layers-2.png").read_bytes() == b"picture"
     assert "(synth-thesis-figure-4.2-layers-2.png)" in text
-    assert all(f"### {key}:" in text for key in TABLES if key != "beyond-transformer")
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("### ")] == [
+        f"{key}:" for key in PAPERS_OWN
+    ]
     assert "undecided at this size" not in summary(judge(bench.desk, claims_of_papers()[0]))
     assert "**ST-ABN is above its baseline** (S0 table 1, top-1): holds in 1 of 1 comparisons." in text
     assert "| hmdb51-layers" in text
@@ -241,7 +244,16 @@ def test_the_document_holds_tables_claims_costs_commands_and_no_path_of_this_mac
     assert software() in text
     assert "passport-of-ssv2" in text
     assert "**ST-ABN is above its baseline**" in screen(report)
-    assert document(report).count("SYNTH BENCH") >= len(TABLES) - 1
+    assert document(report).count("SYNTH BENCH") >= len(PAPERS_OWN)
+
+
+def test_rows_beyond_the_papers_bring_their_comparisons(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(20), "spatial": first(10)})
+    bench.predictions("beyond-swin-one", {"none": first(32)})
+    text = screen(report_of(bench.desk, choose(SYNTH, ["beyond-transformer"]), ""))
+    assert "**a transformer host is above the ResNet** (beyond the papers" in text
+    assert "holds in 1 of 1 comparisons" in text
+    assert "| ST-ABN Swin, 32" in text
 
 
 def test_numbers_are_written_with_their_interval():

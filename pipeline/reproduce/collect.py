@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.core import storage
 from pipeline.data.records import HIDDEN_LABEL
 from pipeline.eval.metrics import Interval, bootstrap_mean, rank_of
-from pipeline.reproduce.cells import Bound, Cell, Drop, Picked, Seconds, Source, cells_of
+from pipeline.reproduce.cells import Bound, Cell, Drop, Picked, Seconds, Source, cells_of, closure
 from pipeline.reproduce.papers import Pipeline, Table
 from pipeline.reproduce.plan import Desk, matches
 
@@ -50,7 +50,7 @@ class Figure:
     videos: int
     about: About
     unit: str = "%"
-    chance: bool = False
+    trivial: bool = False
     """A top-5 among five classes or fewer, which says nothing."""
 
 
@@ -91,8 +91,6 @@ def fill(desk: Desk, table: Table, bound: Bound) -> Filled:
 
 def why(desk: Desk, name: str) -> str:
     """Say why a cell is not done."""
-    from pipeline.reproduce.cells import closure
-
     hindrances = [text for cell in closure(desk.cells, (name,)) if (text := desk.hindrance(cell))]
     return "; ".join(dict.fromkeys(hindrances)) or f"{name} has not been run to its end"
 
@@ -114,7 +112,7 @@ def measured(desk: Desk, source: Source, pipeline: Pipeline) -> Figure:
         first, second = read(desk, source.of, pipeline), read(desk, source.to, pipeline)
         return Figure(_percent(_differences(first, second)), len(first.hits), first.about)
     one = read(desk, source, pipeline)
-    return Figure(_percent(one.values()), len(one.hits), one.about, chance=source.top >= one.classes)
+    return Figure(_percent(one.values()), len(one.hits), one.about, trivial=source.top >= one.classes)
 
 
 def _percent(values: npt.NDArray[np.float64]) -> Interval:

@@ -1,14 +1,16 @@
 """Tables, claims and costs as text: the same on a screen and in the document, and no number that was typed."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pipeline.eval.metrics import Interval
 from pipeline.reproduce.claims import Claim, Judged, summary
 from pipeline.reproduce.collect import Figure, Filled
 from pipeline.reproduce.plan import Desk
-from pipeline.reproduce.world import World
+from pipeline.reproduce.world import DATA, World
 
 OUT = "$OUT"
 """Stands for the folder of the reproduction in printed commands, which would not be another machine's."""
@@ -52,7 +54,7 @@ def table_text(filled: Filled, world: World) -> str:
         told.append(
             "- No difference to the paper is stated: other videos, other networks. Rows compare with each other."
         )
-    if any(figure.chance for figure in filled.figures.values()):
+    if any(figure.trivial for figure in filled.figures.values()):
         told.append("- A top-5 among five classes or fewer is always right, and says nothing.")
     return "\n".join(told)
 
@@ -123,7 +125,8 @@ def document(report: Report) -> str:
         "## What was run",
         cost_text(desk),
         "## Commands",
-        "In the order in which they ended; `$OUT` is the folder of the reproduction.",
+        "In the order in which they began; `$OUT` is the folder of the reproduction. Each works by itself, or by "
+        "`cluster/laptop.sh submit`.",
         commands_text(desk),
     ]
     return "\n\n".join(parts) + "\n"
@@ -138,7 +141,8 @@ def _with_pictures(filled: Filled, report: Report) -> str:
     return "\n\n".join([table_text(filled, report.desk.world), *shown])
 
 
-def _records(desk: Desk) -> list[dict[str, object]]:
+def _records(desk: Desk) -> list[dict[str, Any]]:
+    """What was recorded of the cells that are done, in the order in which they began."""
     found = [record for cell in desk.cells.values() if desk.is_done(cell) and (record := desk.record(cell))]
     return sorted(found, key=lambda record: str(record["began"]))
 
@@ -146,28 +150,21 @@ def _records(desk: Desk) -> list[dict[str, object]]:
 def cost_text(desk: Desk) -> str:
     """Return every cell with its key and wall time."""
     records = _records(desk)
-    lines = [("cell", "key", "began (UTC)", "seconds"), *(_cost(record) for record in records)]
-    total = sum(float(str(record["seconds"])) for record in records)
-    passports = [f"- {name}: passport {passport}" for name in _data(desk) if (passport := desk.passport(name))]
-    note = (
-        "Wall time of each cell's last attempt; cells ran side by side, so that their sum is more than the time taken."
-    )
-    return "\n".join([*passports, "", note, "", *markdown(lines), "", f"Sum {total:,.0f} s."])
-
-
-def _cost(record: Mapping[str, object]) -> tuple[str, ...]:
-    return str(record["cell"]), str(record["key"])[:12], str(record["began"]), f"{float(str(record['seconds'])):.0f}"
-
-
-def _data(desk: Desk) -> list[str]:
-    return [cell.name for cell in desk.cells.values() if cell.kind == "data"]
+    told = [f"- {name}: passport {passport}" for name in DATA if (passport := desk.passport(name))]
+    lines: list[tuple[str, ...]] = [("cell", "key", "began (UTC)", "seconds")]
+    lines += [(r["cell"], r["key"][:12], r["began"], f"{r['seconds']:.0f}") for r in records]
+    told += ["", "Wall time of each cell's last attempt; cells of different lanes run side by side.", ""]
+    told += [*markdown(lines), "", f"In all {sum(r['seconds'] for r in records) / 60:.1f} minutes"]
+    if records:
+        spans = [(datetime.fromisoformat(record["began"]), record["seconds"]) for record in records]
+        last = max(began + timedelta(seconds=seconds) for began, seconds in spans)
+        minutes = (last - spans[0][0]).total_seconds() / 60
+        told[-1] += f", and {minutes:.1f} from the first beginning to the last end, pauses included"
+    told[-1] += "."
+    return "\n".join(told)
 
 
 def commands_text(desk: Desk) -> str:
     """Return every command that was run, as it can be typed."""
-    told = [
-        " ".join(word if word.isprintable() and " " not in word else repr(word) for word in command)
-        for record in _records(desk)
-        for command in record["commands"]  # type: ignore[attr-defined]
-    ]
+    told = [shlex.join(command) for record in _records(desk) for command in record["commands"]]
     return "\n".join(["```bash", *(line.replace(desk.out, OUT) for line in told), "```"])

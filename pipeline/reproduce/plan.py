@@ -6,6 +6,7 @@ folder carries the key, so another recipe or other data never finds what belongs
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Desk:
     """Sealed batches that people bring."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Files of first weights by torchvision's name; what is not there is downloaded."""
+    _known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Passports and keys that have been found: data sets are not exchanged while a desk works."""
 
     def storage(self, cell: Cell) -> str:
         """Return the run storage of a cell's lane."""
@@ -57,22 +60,23 @@ class Desk:
     def passport(self, name: str) -> str:
         """Return the passport of a prepared data set; empty when it is not prepared."""
         root = self.data_root(name)
-        try:
-            return str(storage.read_json(storage.join(root, MANIFEST))["passport"]) if root else ""
-        except FileNotFoundError:
-            return ""
+        if root and root not in self._known:
+            with contextlib.suppress(FileNotFoundError):
+                self._known[root] = str(storage.read_json(storage.join(root, MANIFEST))["passport"])
+        return self._known.get(root, "")
 
     def key(self, cell: Cell) -> str:
         """Return the digest of what a cell is; empty while its data are not prepared."""
         if cell.kind == "data" and self.world.is_synth:
             return storage.sha256_json([cell.kind, cell.options])
         passport = self.passport(cell.data)
-        if not passport:
-            return ""
+        if not passport or cell.name in self._known:
+            return self._known.get(cell.name, "")
         before = [self.key(self.cells[name]) for name in cell.needs]
         recipe = identity(self.recipe_of(cell)) if cell.recipe else {}
         given = self.batches if cell.kind == "annotate" else ()
-        return storage.sha256_json([cell.kind, recipe, cell.overrides, cell.options, given, passport, before])
+        parts = [cell.kind, recipe, cell.overrides, cell.options, given, passport, before]
+        return self._known.setdefault(cell.name, storage.sha256_json(parts))
 
     def run(self, cell: Cell) -> str:
         """Return the name of the run or system that a cell trains."""

@@ -207,11 +207,15 @@ def edited(network: str, *, inversion: str = "none", top: int = 1, group: Group 
     return Picked(edits, f"predictions-{network}.parquet", inversion=inversion, top=top, group=group)
 
 
+def _network(name: str) -> str:
+    return BASE if name == "before" else f"{EDITS}, {name}"
+
+
 def _s0_table_2() -> Bound:
     rows: dict[str, Mapping[str, Source]] = {
         row: {group: edited(network, group=group) for group in GROUPS} for row, network in NETWORKS.items()
     }
-    standing = {row: f"{EDITS}, {network}" for row, network in NETWORKS.items()}
+    standing = {row: _network(network) for row, network in NETWORKS.items()}
     return Bound(key="s0-table-2", rows=rows, standing=standing, pictures={})
 
 
@@ -223,7 +227,7 @@ def _s0_table_3() -> Bound:
             plain, inverted = (edited(NETWORKS[row], inversion=how, top=top) for how in ("none", "spatial"))
             values |= {name: plain, f"inverted {name}": inverted, f"drop {name}": Drop(plain, inverted)}
         rows[row] = values
-    standing = {row: f"{EDITS}, {NETWORKS[row]}" for row in rows}
+    standing = {row: _network(NETWORKS[row]) for row in rows}
     return Bound(key="s0-table-3", rows=rows, standing=standing, pictures={})
 
 

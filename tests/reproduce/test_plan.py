@@ -59,7 +59,7 @@ def test_another_protocol_is_another_test_of_the_same_network(desk, cheap, tmp_p
 def test_other_data_are_another_everything(desk, cheap, tmp_path):
     before = keys(desk)
     cheap.prepare(tmp_path / "given", passport="p2")
-    assert not set(before.values()) & set(keys(desk).values())
+    assert not set(before.values()) & set(keys(cheap.desk_at(tmp_path)).values())
 
 
 def test_without_data_no_key_is_known(cheap, tmp_path):

@@ -35,18 +35,18 @@ def summary(out: Path, label: str, seconds: float) -> str:
 
     def row(name: str, found: dict[str, Any]) -> str:
         top1, low, high = (100 * found["top1"][key] for key in ("value", "low", "high"))
-        return f"  {name:30s}{top1:5.1f} %   (95 % {low:.1f} to {high:.1f})"
+        return f"  {name:35s}{top1:5.1f} %   (95 % {low:.1f} to {high:.1f})"
 
     def added(name: str, pair: dict[str, Any]) -> str:
         points, low, high = (100 * pair["difference"][key] for key in ("value", "low", "high"))
         changed = f"{pair['gained']} videos gained, {pair['lost']} lost, McNemar p = {pair['mcnemar_p']:.2g}"
-        return f"  {name:30s}{points:+5.1f} points (95 % {low:+.1f} to {high:+.1f}; {changed})"
+        return f"  {name:35s}{points:+5.1f} points (95 % {low:+.1f} to {high:+.1f}; {changed})"
 
     parts = {"spatial": "spatial", "temporal": "temporal", "fused": "fusion 1 : 1.5"}
     lines = [f"classes by {label}: top-1 on {measured['videos']} test videos that no network was trained on"]
     for variant, words in (("without", "without attention"), ("with", "with attention")):
         lines += [row(f"{name}, {words}", measured[variant][part]) for part, name in parts.items()]
-    lines.append(f"  {'chance':30s}{100 / measured['without']['fused']['classes_with_videos']:5.1f} %")
+    lines.append(f"  {'chance':35s}{100 / measured['without']['fused']['classes_with_videos']:5.1f} %")
     lines.append("what the second round added to the first, its maps and its longer training together:")
     lines += [added(name, measured["with_against_without"][part]) for part, name in parts.items()]
     lines.append("what the maps alone added, the same networks shown 0.1 instead:")

@@ -102,13 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace, desk: Desk, wanted: Sequence[str]) -> tuple[str, ...]:
     """Run what is missing; returns the cells that failed."""
     out, synth = args.out.resolve(), desk.world.is_synth
+    at_once = args.at_once or (2 if synth else 1)
     launcher = Launcher(on=args.on, logs=out / "logs", service=service)
     with contextlib.ExitStack() as stack:
         stack.enter_context(claimed(out, keep=True))
         if any(desk.state(desk.cells[name]) in ("to run", "waits") for name in wanted):
-            stack.enter_context(cluster(args.on, out))
+            stack.enter_context(cluster(args.on, out, at_once))
         commands_of = partial(commands, desk, machines=Machines() if synth else Machines(gpus=args.gpus))
-        ran = run_cells(desk, wanted, commands_of, launcher.start, at_once=args.at_once or (2 if synth else 1))
+        ran = run_cells(desk, wanted, commands_of, launcher.start, at_once=at_once)
     for name in ran.not_begun:
         print(f"   {name}: not begun, since what it needs has failed")
     return ran.failed

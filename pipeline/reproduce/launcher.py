@@ -72,17 +72,20 @@ def tied() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def cluster(on: On, folder: Path) -> Iterator[None]:
+def cluster(on: On, folder: Path, at_once: int = 1) -> Iterator[None]:
     """Have the cluster that commands are submitted to, without jobs that an earlier, killed reproduction left on it.
 
     Args:
         on: which; the laptop's is started when it is not up, and stopped if a reproduction in the folder started it.
         folder: of the reproduction; its path is in every command of ours.
+        at_once: cells that run side by side. Each holds a logical CPU and feeds itself from another one; with fewer
+            they would wait for each other for ever.
     """
     mine = folder / MINE
     if on == "laptop":
         if subprocess.run([LAPTOP, "status"], cwd=CHECKOUT, check=False).returncode:  # noqa: S603 (our own command)
             mine.touch()
+            os.environ.setdefault("STAR_LAPTOP_CPUS", str(2 * max(at_once, os.cpu_count() or 1)))
             subprocess.run([LAPTOP, "start"], cwd=CHECKOUT, check=True)  # noqa: S603 (our own command)
         os.environ.update(_reaching())
     try:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The annotation loop in minutes on two cores: a network, the clips it gets wrong, eight annotators, what they teach.
 
-    make demo-loop                    everything below runs/demo-loop, which is made anew
-    python jobs/demo_loop.py --keep   go on from what is there
+    make demo-loop                       everything below runs/demo-loop, which is made anew
+    python jobs/demo_loop.py --keep      go on from what is there
+    python jobs/demo_loop.py --spatial   people also say where, and the network learns it: runs/demo-loop-spatial
 
 Every step is a command that is printed before it runs and works by itself. The annotators are programs that know the
 truth of the synthetic videos, err on some frames, and answer through the service like people.
@@ -42,29 +43,32 @@ def annotate(out: Path, truth: str) -> str:
     return str(next(batches.glob("*/manifest.json")).parent)
 
 
-def steps(out: Path) -> None:
-    """Make, train, mine, annotate, fine-tune beside the control."""
+def steps(out: Path, *, spatial: bool = False) -> None:
+    """Make, train, mine, annotate, fine-tune beside the control; people point at the object where `spatial` says so."""
+    layer, term = (("--spatial",), ("--gamma-s", "10")) if spatial else ((), ())
     truth, runs = str(out / "videos" / "truth.parquet"), str(out / "runs")
     network(out, RECIPE, "--set", *VIDEOS, *CALM)
     if not (out / "campaign" / "campaign.json").exists():
         where = ("--run", RECIPE, "--storage", runs, "--out", str(out / "campaign"), "--name", CAMPAIGN)
-        mined = ("jobs/mine_misclassified.py", *where, *RULE, "--truth", truth)
+        mined = ("jobs/mine_misclassified.py", *where, *RULE, *layer, "--truth", truth)
         run("mine the clips that it gets wrong", LAPTOP, "submit", *mined)
     batch = annotate(out, truth)
     edited = ("--run", RECIPE, "--storage", runs, "--batches", batch, "--name", f"{RECIPE}-edits", "--control")
     measured = ("--truth", truth, "--out", str(out / "finetune"))
-    run("fine-tune on the edits", LAPTOP, "submit", "jobs/finetune_edits.py", *edited, *measured, *TAUGHT)
+    run("fine-tune on the edits", LAPTOP, "submit", "jobs/finetune_edits.py", *edited, *term, *measured, *TAUGHT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the steps, stop the cluster that they needed, and print the summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "demo-loop", help="folder (runs/demo-loop)")
+    parser.add_argument("--out", type=Path, help="folder (runs/demo-loop, -spatial with that option)")
+    parser.add_argument("--spatial", action="store_true", help="people also say where to look")
     parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
     args = parser.parse_args(arguments)
-    started_s, out = time.monotonic(), args.out.resolve()
+    folder = args.out or CHECKOUT / "runs" / ("demo-loop-spatial" if args.spatial else "demo-loop")
+    started_s, out = time.monotonic(), folder.resolve()
     with claimed(out, keep=args.keep), cluster():
-        steps(out)
+        steps(out, spatial=args.spatial)
     print((out / "finetune" / "table.txt").read_text())
     print(f"strips   {os.path.relpath(out / 'finetune')}/strip-*.png")
     print(f"MLflow   mlflow ui --backend-store-uri sqlite:///{out / 'runs' / 'mlflow.db'}")

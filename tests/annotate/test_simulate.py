@@ -63,7 +63,7 @@ def test_cells_say_how_much_of_them_the_object_covers():
 def test_people_point_at_the_object_in_frames_of_the_action_and_the_sealed_batch_says_where(
     errors, serve, new_database, make_campaign, truth_of, tmp_path
 ):
-    folder, campaign = make_campaign(spatial=True, double_share=0.2)
+    folder, campaign = make_campaign(spatial=True, double_share=0.0)
     assert campaign.settings.spatial
     active = {item.video: truth_of(item.num_frames) > 0 for item in campaign.items}
     boxes = {
@@ -72,8 +72,8 @@ def test_people_point_at_the_object_in_frames_of_the_action_and_the_sealed_batch
     }
     where = pointed(campaign, active, boxes)
     with serve(new_database("sqlite"), folder) as server:
-        people = [server.invite(f"person {n}") for n in range(3)]
-        habits = Habits(error_rate=errors, saves=2)
+        people = [server.invite(f"person {n}") for n in range(2)]
+        habits = Habits(error_rate=errors, saves=2, limit=5)
         annotate_together(server.address, people, campaign.id, believed(campaign, active), habits, where=where)
         manifest = seal(server.database, campaign.id, str(tmp_path))
     rows = read_batch(str(tmp_path / manifest["batch"])).rows
@@ -83,12 +83,11 @@ def test_people_point_at_the_object_in_frames_of_the_action_and_the_sealed_batch
         for frame, cells in zip(row.spatial_frames, row.spatial_maps, strict=True):
             true = cells_of(boxes[row.video_id][frame])
             right, wrong = right + (list(cells) == true), wrong + (list(cells) != true)
-            if row.n_annotators == 1:
-                assert sorted(cells) == sorted(true)  # moved at most, never of another size
+            assert sorted(cells) == sorted(true)  # moved at most, never of another size
     assert right > 0
     assert (wrong > 0) == (errors > 0)
     if errors:
-        assert 0.35 < wrong / (right + wrong) < 0.75
+        assert 0.25 < wrong / (right + wrong) < 0.75
 
 
 def test_without_the_layer_nobody_points(serve, new_database, make_campaign, truth_of, tmp_path):

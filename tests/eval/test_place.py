@@ -43,7 +43,7 @@ def test_auc_mass_and_area_by_hand():
 def test_boxes_are_those_that_the_clip_shows():
     """The clip is the right half of the picture in the mirror: what is at the picture's right edge is at its left."""
     place = Place(top=0.0, left=0.5, height=1.0, width=0.5, flip=True)
-    boxes = [np.array([[0.75, 0.0, 1.0, 1.0]], np.float32)]
+    boxes = [np.array([[0.8, 0.0, 1.0, 1.0]], np.float32)]
     known = {"a": Known(np.array([True]), boxes)}
     assert point([row("a", [[[0.9, 0.1]]], [0])], known, {"a": place}).auc.value == 1.0
     assert point([row("a", [[[0.9, 0.1]]], [0])], known, {"a": WHOLE}).clips == 0  # less than half of either cell

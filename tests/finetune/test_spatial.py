@@ -125,8 +125,8 @@ def test_the_spatial_term_and_its_gradient_against_numpy(recipe_from, sealed, ro
         off_hw = spatial_B1THW[1, 0, t].detach().numpy() - _seen_by_hand(cells.reshape(14, 14), high, wide, 32, side)
         expected += 4 * (off_hw**2).mean() / 2 / 5
         gradient_B1THW[1, 0, t] = 4 * 2 * off_hw / side**2 / 2 / 5
-    assert losses["spatial"].item() == pytest.approx(expected, rel=1e-2)
-    np.testing.assert_allclose(spatial_B1THW.grad.numpy(), gradient_B1THW, atol=2e-3)
+    assert losses["spatial"].item() == pytest.approx(expected, rel=3e-2)
+    np.testing.assert_allclose(spatial_B1THW.grad.numpy(), gradient_B1THW, atol=3e-3)
     assert np.abs(gradient_B1THW).max() > 0.05
 
 

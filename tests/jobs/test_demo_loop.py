@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_what_people_say_moves_the_attention_and_helps_the_classes_they_spoke_of(tmp_path):
+@pytest.mark.parametrize("layer", [(), ("--spatial",)], ids=["when", "when and where"])
+def test_what_people_say_moves_the_attention_and_helps_the_classes_they_spoke_of(tmp_path, layer):
     out = tmp_path / "demo"
     environment = os.environ | {
         "STAR_LAPTOP_HOME": str(tmp_path / "home"),
@@ -22,7 +23,7 @@ def test_what_people_say_moves_the_attention_and_helps_the_classes_they_spoke_of
         "STAR_LAPTOP_DASHBOARD_PORT": "28465",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    command = [sys.executable, "jobs/demo_loop.py", "--out", str(out)]
+    command = [sys.executable, "jobs/demo_loop.py", "--out", str(out), *layer]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     found = json.loads((out / "finetune" / "metrics.json").read_text())
@@ -33,3 +34,10 @@ def test_what_people_say_moves_the_attention_and_helps_the_classes_they_spoke_of
     shares = {name: found["networks"][name]["groups"] for name in ("before", "after", "control")}
     assert shares["after"]["edited"]["hits"] > shares["before"]["edited"]["hits"]
     assert done.stdout.count(" drafts saved") == 8
+    for name in found["measured"]:
+        assert ("where" in found["measured"][name]) == bool(layer)
+    if layer:
+        where = {name: one["where"] for name, one in found["measured"].items()}
+        for name in ("before", "control"):
+            assert where["after"]["truth"]["auc"]["low"] > where[name]["truth"]["auc"]["high"]
+            assert where["after"]["heldout_mse"]["value"] < where[name]["heldout_mse"]["value"]

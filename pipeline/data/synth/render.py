@@ -41,16 +41,20 @@ def render_frame(scene: Scene, frame: int) -> Frame:
 def object_boxes(scene: Scene, frame: int) -> Floats:
     """Return where the object that the label speaks of is seen in a frame: (N, 4), left, top, right, bottom.
 
-    Shares of the frame's width and height, cut off at its edges. N is 1, or more where an object that leaves at one
-    edge comes in at the other already.
+    Shares of the frame's width and height, around the pixels that it has in the frame. N is 1, or more where an object
+    that leaves at one edge comes in at the other already.
     """
-    main = scene.things[-1]
-    side_2 = np.array([scene.width, scene.height])
-    corners = [_outline(main, frame, copy_2) for copy_2 in _copies(scene, main, frame)]
-    boxes = [np.concatenate([outline_P2.min(axis=0), outline_P2.max(axis=0)]) for outline_P2 in corners]
-    boxes_N4: Floats = np.clip(np.stack(boxes) / np.tile(side_2, 2), 0, 1)
-    seen_N = (boxes_N4[:, 2:] > boxes_N4[:, :2]).all(axis=1)
-    return boxes_N4[seen_N]
+    main, boxes = scene.things[-1], []
+    # With room around it: what reaches beyond a mask, OpenCV closes along the mask's edge.
+    room = math.ceil(2 * main.radius) + 1
+    for copy_2 in _copies(scene, main, frame):
+        mask_HW = np.zeros((scene.height + 2 * room, scene.width + 2 * room), np.uint8)
+        cv2.fillPoly(mask_HW, [_fixed_point(_outline(main, frame, copy_2) + room)], 1, cv2.LINE_8, _SUBPIXEL)
+        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask_HW[room:-room, room:-room]))
+        if width and height:
+            boxes.append((left, top, left + width, top + height))
+    boxes_N4: Floats = np.reshape(boxes, (-1, 4)) / (scene.width, scene.height, scene.width, scene.height)
+    return boxes_N4
 
 
 def optical_flow(scene: Scene, frame: int) -> npt.NDArray[np.float32]:

@@ -34,6 +34,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, help="without, with attention, or blind: 0.1 for maps (all)"
     )
+    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the object is")
     parser.add_argument("--allow-other-data", action="store_true", help="accept videos that are not the training's")
     parser.add_argument("--out", default="evaluations", metavar="URI", help="folder of the results (evaluations)")
     parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow runs")
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gpu=args.gpu,
         threads=args.threads,
         precision=args.precision,
+        truth=args.truth,
     )
     systems = systems_of(root, args.systems)
     if args.actors:

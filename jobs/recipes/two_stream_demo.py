@@ -1,7 +1,7 @@
 """Two small streams for synthetic videos in UCF-101's layout: minutes on two cores.
 
     jobs/make_synth.py data/synth --layout ucf101 --size demo --set label=motion classes=4 "active=[0.9,1.0]"
-        "frames=[10,22]" "radius=[0.25,0.32]" distractors=0 shake=0 clutter=5 train=840 validation=280
+        "frames=[10,22]" "radius=[0.28,0.36]" distractors=0 shake=0 clutter=5 train=720 validation=240
     jobs/prepare_data.py --name ucf101 --source data/synth --out data/demo --short-side 64
     jobs/extract_flow.py --data data/demo --tvl1 scales=3 warps=3
 
@@ -77,3 +77,14 @@ def two_stream_alternating_demo() -> TwoStreamRecipe:
         rounds=tuple(Round(epochs=3, schedule="continue") for _ in range(4)),
         attention=replace(recipe.attention, source="last"),
     )
+
+
+def two_stream_unsupervised_demo() -> TwoStreamRecipe:
+    """The same with attention nets that no Grad-CAM map has taught: each learns from the other stream's class loss.
+
+    Command: jobs/train_two_stream.py two_stream_unsupervised_demo --data data/demo
+    Cost: near two_stream_demo's: 4 runs instead of 6 and no extraction, but a second network in the runs of round two.
+    Expect: streams as in two_stream_demo; a map is whatever helps the stream that sees it (docs/decisions/0020).
+    """
+    recipe = two_stream_demo()
+    return replace(recipe, name="two_stream_unsupervised_demo", attention=replace(recipe.attention, learns="labels"))

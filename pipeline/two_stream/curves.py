@@ -16,7 +16,7 @@ from pipeline.two_stream.stages import Kind, Places, stages
 from pipeline.two_stream.system import System
 
 EPOCH, LOSS, TOP1 = "epoch", "train/loss", "val/top1"
-PARTS: Mapping[Kind, str] = {"train": "streams", "maps": "maps", "attention": "attention nets"}
+PARTS: Mapping[Kind, str] = {"train": "streams", "joint": "streams", "maps": "maps", "attention": "attention nets"}
 COLOURS = ("#1f5fa8", "#c8502b", "#3c8c4f", "#7a4fa0")
 """One a system."""
 SHADES: Mapping[str, float] = {"streams": 1.0, "maps": 0.55, "attention nets": 0.25}
@@ -63,7 +63,7 @@ def read_curves(system: System, uri: str) -> Curves:
     for stage in stages(system.recipe):
         record: dict[str, Any] = storage.read_json(places.record(stage.name))
         seconds[PARTS[stage.kind]] += record["seconds"]
-        if stage.kind != "train":
+        if stage.kind not in ("train", "joint"):
             continue
         epochs_a_step = _epochs_a_step(uri, record)
         before = sum(one.epochs for one in system.recipe.rounds[: stage.round - 1])

@@ -1,7 +1,7 @@
 """A test of a system: predictions written as they come, counted once, and what attention added on the same videos."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,11 @@ from pipeline.data.store.catalog import READABLE, compare_passports
 from pipeline.eval.compare import Paired, paired
 from pipeline.eval.evaluate import GROUP
 from pipeline.eval.metrics import Counts, count, empty_counts
+from pipeline.eval.place import Pointing
 from pipeline.two_stream.answer import Variant
 from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.predict import columns_of, row_schema
+from pipeline.two_stream.samples import Stream
 from pipeline.two_stream.system import System
 
 PARTS = ("spatial", "temporal", "fused")
@@ -49,6 +51,8 @@ class Tested:
     predicted: int
     """Videos predicted, hidden labels included."""
     not_scored: tuple[NotScored, ...]
+    pointing: Mapping[Stream, Pointing] = field(default_factory=dict)
+    """How the maps of either stream lie on the object; empty where nobody knows its place."""
 
     @property
     def hidden(self) -> int:

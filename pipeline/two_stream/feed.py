@@ -5,6 +5,7 @@ batch is a pure function of the recipe, the data and the position.
 """
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,13 @@ from pipeline.data.feed.stream import Share, owned, stream
 from pipeline.data.records import PreparedVideo
 from pipeline.train.feeding import Batches, micro_batch
 from pipeline.train.recipe import ComputeConfig, RunRecipe
-from pipeline.two_stream.loader import StreamLoader
+from pipeline.two_stream.loader import BesideLoader, StreamLoader
 from pipeline.two_stream.maps import MapDataset
 from pipeline.two_stream.pairs import PairedData, open_maps, training_videos
-from pipeline.two_stream.recipe import AttentionRecipe, StreamRecipe, sight_of
+from pipeline.two_stream.recipe import AttentionRecipe, JointRecipe, StreamRecipe, sight_of
 from pipeline.two_stream.samples import OTHER
+
+Loader = StreamLoader | BesideLoader
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class StreamBatch:
     epoch: int
     micro: int
     samples_in_step: int
+    whole_BGHWC: torch.Tensor | None = None
+    """uint8, whole pictures of the other stream at the same places; None but for a joint training."""
 
 
 class StreamFeed:
@@ -68,8 +73,8 @@ class StreamFeed:
         loader = loader_of(data, recipe, [*videos, *tests])
         drawn = replace(loader, crop="augment", time="drawn", augment=recipe.augment, flip_map=data.flips(recipe))
         self._recipe, self._videos, self._tests = recipe, videos, tests
-        self._training = with_maps(drawn, maps) if maps else drawn
-        self._testing = replace(loader, crop="centre", time="middle", short_side=recipe.short_side)
+        self._training: Loader = with_maps(drawn, maps) if maps else drawn
+        self._testing: Loader = replace(loader, crop="centre", time="middle", short_side=recipe.short_side)
         self.plan = Plan(recipe.train.seed, len(videos), recipe.train.global_batch, recipe.train.epochs)
         self.classes = data.prepared.classes
         self.rows = data.prepared.rows
@@ -84,6 +89,35 @@ class StreamFeed:
     def validation(self, rank: int, world: int) -> Batches:
         """Yield this worker's share of the test split: one sample a video, no padding."""
         return _views(self._recipe, self._tests, self._testing, rank, world)
+
+
+class JointFeed(StreamFeed):
+    """The feed of a joint run: that of the stream, and whole pictures of the other one beside every sample.
+
+    Validation has them too: what a test's maps are made from is known of test videos, their labels are not needed.
+
+    Args:
+        recipe: names data, flow, both streams and the batch.
+
+    Raises:
+        UserError: something of it is not there or does not fit.
+    """
+
+    def __init__(self, recipe: JointRecipe) -> None:
+        super().__init__(recipe)
+        data, other = PairedData.open(recipe.data.root, recipe.flow_root), OTHER[recipe.model.stream]
+        splits = (recipe.data.train_split, recipe.data.test_split)
+        videos = [video for split in splits for video in data.videos(other, split, recipe.data.fold)]
+        beside = functools.partial(
+            BesideLoader,
+            root=data.root(other),
+            sight=sight_of(recipe.other),
+            at={video.id: (video.shard, video.row) for video in videos},
+        )
+        assert isinstance(self._training, StreamLoader), "as the feed of a stream makes them"
+        assert isinstance(self._testing, StreamLoader), "likewise"
+        self._training, self._testing = beside(loader=self._training), beside(loader=self._testing)
+        self.sample_bytes = self._training.sample_bytes
 
 
 class AttentionFeed:
@@ -160,7 +194,7 @@ def with_maps(loader: StreamLoader, maps: MapDataset) -> StreamLoader:
 
 
 def load_batches(
-    plans: Iterator[MicroPlan], loader: StreamLoader, compute: ComputeConfig, consumers: int
+    plans: Iterator[MicroPlan], loader: Loader, compute: ComputeConfig, consumers: int
 ) -> Generator[StreamBatch, None, None]:
     """Yield the batches of plans, by Ray Data tasks, or in this process where `compute.data_cpus` is 0.
 
@@ -183,7 +217,7 @@ def _train(
     recipe: RunRecipe,
     videos: Sequence[PreparedVideo],
     plan: Plan,
-    loader: StreamLoader,
+    loader: Loader,
     start_step: int,
     rank: int,
     world: int,
@@ -194,7 +228,7 @@ def _train(
     return load_batches(plans, loader, recipe.compute, world)
 
 
-def _views(recipe: RunRecipe, videos: Sequence[PreparedVideo], loader: StreamLoader, rank: int, world: int) -> Batches:
+def _views(recipe: RunRecipe, videos: Sequence[PreparedVideo], loader: Loader, rank: int, world: int) -> Batches:
     return load_batches(
         plan_views(videos, 1, batch=micro_batch(recipe), rank=rank, world=world), loader, recipe.compute, world
     )
@@ -214,4 +248,5 @@ def _batch(micro: MicroBatch) -> StreamBatch:
         epoch=micro.epoch,
         micro=micro.micro,
         samples_in_step=micro.samples_in_step,
+        whole_BGHWC=tensors.get("whole_BGHWC"),
     )

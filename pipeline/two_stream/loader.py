@@ -83,7 +83,7 @@ class StreamLoader:
         b = 0
         for (video_id, shard, row), same in groupby(entries, key=lambda entry: entry[:3]):
             with naming(video_id, shard, row, self.root):
-                encoded = self._read(video_id, shard, row)
+                encoded = _read(self.root, self.sight, video_id, shard, row)
                 maps = opened(self.maps_root, self.maps_passport).of(video_id) if self.maps_root else None
                 for *_, view in same:
                     _put(arrays, b, self._sample(encoded, maps, plan.epoch, view), maps)
@@ -103,13 +103,6 @@ class StreamLoader:
     @property
     def _segments(self) -> int:
         return 1 if self.crop == "whole" else self.sight.segments
-
-    def _read(self, video_id: str, shard: str, row: int) -> Encoded:
-        spatial = self.sight.stream == "spatial"
-        encoded: Encoded = read_video(self.root, shard, row) if spatial else read_flow(self.root, shard, row)
-        if encoded.id != video_id:
-            raise ValueError(f"the shard holds video {encoded.id} there")
-        return encoded
 
     def _sample(self, encoded: Encoded, maps: VideoMaps | None, epoch: int, view: int) -> Sample:
         every: Sequence[int] = range(places(self.pairs[encoded.id], self.sight.flow_stack))
@@ -138,6 +131,53 @@ class StreamLoader:
         if self.time == "drawn":
             return draw_places(available, self._segments, clip_generator(self.seed, epoch, video_id))
         return middle_places(available, self._segments) if self.time == "middle" else np.array([view], np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BesideLoader:
+    """Loads one stream's samples, and beside each the other stream's whole pictures at the same places."""
+
+    loader: StreamLoader
+    root: str
+    """Where the other stream's pictures lie."""
+    sight: Sight
+    """What the other stream sees."""
+    at: Mapping[str, tuple[str, int]]
+    """Shard and row of each video there."""
+
+    def load(self, plan: MicroPlan) -> MicroBatch:
+        """Read what the stream's loader reads, and whole_BGHWC.
+
+        Raises:
+            UserError: an entry failed; the message names the video, its shard and the cause.
+        """
+        found = self.loader.load(plan)
+        index_BG, size = found.arrays["index_BG"], self.sight.size
+        whole_BGHWC = np.empty((*index_BG.shape, size, size, self.sight.channels), np.uint8)
+        for b, video_id in enumerate(plan.ids):
+            shard, row = self.at[video_id]
+            with naming(video_id, shard, row, self.root):
+                encoded = _read(self.root, self.sight, video_id, shard, row)
+                whole_BGHWC[b] = whole_sample(encoded, index_BG[b], self.sight)
+        return MicroBatch.of(plan, {**found.arrays, "whole_BGHWC": whole_BGHWC})
+
+    def bytes_of(self, plan: MicroPlan) -> int:
+        """Size of the arrays of a planned micro-batch."""
+        return len(plan.ids) * self.sample_bytes
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of the arrays of a sample."""
+        return self.loader.sample_bytes + self.sight.segments * self.sight.size**2 * self.sight.channels
+
+
+def _read(root: str, sight: Sight, video_id: str, shard: str, row: int) -> Encoded:
+    """Return a video as a stream sees it, encoded."""
+    spatial = sight.stream == "spatial"
+    encoded: Encoded = read_video(root, shard, row) if spatial else read_flow(root, shard, row)
+    if encoded.id != video_id:
+        raise ValueError(f"the shard holds video {encoded.id} there")
+    return encoded
 
 
 def _put(arrays: Mapping[str, npt.NDArray[Any]], b: int, sample: Sample, maps: VideoMaps | None) -> None:

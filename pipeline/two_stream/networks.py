@@ -12,12 +12,13 @@ from pipeline.core.config import from_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.train import checkpoint
 from pipeline.train.checkpoint import STATE, Snapshot
-from pipeline.two_stream.recipe import AttentionRecipe, StreamRecipe
+from pipeline.two_stream.recipe import AttentionRecipe, JointRecipe, StreamRecipe
 
-R = TypeVar("R", StreamRecipe, AttentionRecipe)
+R = TypeVar("R", StreamRecipe, AttentionRecipe, JointRecipe)
 
-ATTENTION = "attention."
-"""Begins the names of an attention net's weights in the checkpoint of its run, beside those of its stream."""
+ATTENTION, STREAM = "attention.", "stream."
+"""Begin the names of weights in checkpoints that hold several networks: of an attention net's run, and of a joint
+training, whose stream is the one that learnt."""
 
 
 def load_stream(uri: str, config: StreamConfig | None = None) -> StreamNet:
@@ -31,13 +32,14 @@ def load_stream(uri: str, config: StreamConfig | None = None) -> StreamNet:
         UserError: there is no checkpoint, or it is that of another network.
     """
     snapshot = checkpoint.read(uri)
-    found = _recipe(snapshot, uri, StreamRecipe, "a stream").model
+    joint = _is_joint(snapshot)
+    found = _recipe(snapshot, uri, JointRecipe if joint else StreamRecipe, "a stream").model
     if config not in (None, found):
         fix = "use the checkpoint of the same stream of the same system"
         raise UserError(problem(f"The network in {uri} is another one", got=found, allowed=config, fix=fix))
     with torch.device("meta"):
         net = StreamNet(found)
-    net.load_state_dict(snapshot.model, strict=True, assign=True)
+    net.load_state_dict(_part(snapshot, STREAM) if joint else snapshot.model, strict=True, assign=True)
     return net.eval()
 
 
@@ -48,10 +50,12 @@ def load_attention(uri: str) -> AttentionNet:
         UserError: there is no checkpoint, or it is that of something else.
     """
     snapshot = checkpoint.read(uri)
-    recipe = _recipe(snapshot, uri, AttentionRecipe, "an attention net")
-    weights: dict[str, Tensor] = {
-        name.removeprefix(ATTENTION): value for name, value in snapshot.model.items() if name.startswith(ATTENTION)
-    }
+    recipe: AttentionRecipe | JointRecipe
+    if _is_joint(snapshot):
+        recipe = _recipe(snapshot, uri, JointRecipe, "an attention net")
+    else:
+        recipe = _recipe(snapshot, uri, AttentionRecipe, "an attention net")
+    weights = _part(snapshot, ATTENTION)
     channels = weights["conv1.weight"].shape[1]
     with torch.device("meta"):
         net = AttentionNet(channels, recipe.hidden, recipe.kernel)
@@ -62,6 +66,15 @@ def load_attention(uri: str) -> AttentionNet:
 def digest_of(uri: str) -> str:
     """Return the SHA-256 of a checkpoint's file."""
     return storage.sha256_file(storage.join(uri, STATE))
+
+
+def _is_joint(snapshot: Snapshot) -> bool:
+    """True for a checkpoint of a stream that was trained together with its attention net."""
+    return "features" in snapshot.recipe
+
+
+def _part(snapshot: Snapshot, prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in snapshot.model.items() if name.startswith(prefix)}
 
 
 def _recipe(snapshot: Snapshot, uri: str, kind: type[R], what: str) -> R:

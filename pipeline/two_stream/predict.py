@@ -25,6 +25,7 @@ from pipeline.two_stream.system import System
 from pipeline.two_stream.views import Place, Viewing
 
 _FLOATS = pa.list_(pa.float32())
+_MAPS = pa.list_(_FLOATS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class TestRun(Machines):
     """Weights of the spatial and the temporal stream; not to be tuned on test videos."""
     batch: int = 16
     """Crops of one forward pass."""
+    keep_maps: bool = False
+    """Rows also hold the maps of the attention nets; needs the variant "with"."""
 
     @property
     def places_at_once(self) -> int:
@@ -149,12 +152,19 @@ class _Actor:
             column(variant, stream): pa.array(list(x_PK), _FLOATS)
             for (variant, stream), x_PK in answer.probabilities.items()
         }
+        if self._job.keep_maps:
+            found |= {map_column(s): pa.array(map_Phw.tolist(), _MAPS) for s, map_Phw in answer.maps.items()}
         return pa.table({"id": places["id"], "at": places["at"], **found})
 
 
 def column(variant: Variant, stream: Stream | str) -> str:
     """Return the name of a column of probabilities: with_spatial, without_fused."""
     return f"{variant}_{stream}"
+
+
+def map_column(stream: Stream) -> str:
+    """Return the name under which a row holds a stream's maps, P,h,w of its distinct places."""
+    return f"{stream}_maps"
 
 
 def columns_of(variants: Sequence[Variant]) -> list[str]:
@@ -179,7 +189,7 @@ class Merger:
 
     def __init__(self, places: dict[str, tuple[Place, ...]], job: TestRun) -> None:
         self._places = places
-        self._variants, self._fusion = job.variants, job.fusion
+        self._variants, self._fusion, self._keep_maps = job.variants, job.fusion, job.keep_maps
         self._open: dict[str, dict[int, dict[str, Any]]] = {}
         self._done: set[str] = set()
 
@@ -207,6 +217,10 @@ class Merger:
             fused_K = fuse(means[0], means[1], self._fusion)
             for name, x_K in zip((*STREAMS, "fused"), (*means, fused_K), strict=True):
                 row[column(variant, name)] = x_K.numpy().astype(np.float32)
+        if self._keep_maps:
+            for stream in STREAMS:
+                name = map_column(stream)
+                row[name] = np.array([seen[place.at][name] for place in places], np.float32)
         return row
 
     def reconcile(self) -> None:

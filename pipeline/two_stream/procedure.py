@@ -21,16 +21,31 @@ from pipeline.train.recipe import RunRecipe
 from pipeline.train.runs import differences
 from pipeline.two_stream import extract_ray
 from pipeline.two_stream.extract import Engine, MapJob, MapTask, Tell, extract_maps
-from pipeline.two_stream.feed import AttentionFeed, StreamFeed
+from pipeline.two_stream.feed import AttentionFeed, JointFeed, StreamFeed
+from pipeline.two_stream.joint import JointTask
 from pipeline.two_stream.maps import MANIFEST
 from pipeline.two_stream.networks import digest_of
 from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.recipe import TwoStreamRecipe
-from pipeline.two_stream.stages import Places, Stage, attention_recipe, stages, stream_recipe
+from pipeline.two_stream.stages import (
+    Kind,
+    Places,
+    Stage,
+    attention_recipe,
+    joint_recipe,
+    stages,
+    stream_recipe,
+)
 from pipeline.two_stream.system import System, publish_system
 from pipeline.two_stream.tasks import AttentionTask, StreamTask
 
 Say = Callable[[str], None]
+PARTS: dict[Kind, tuple[Any, Any, str]] = {
+    "train": (StreamFeed, StreamTask, "top-1 with 0.1 everywhere"),
+    "joint": (JointFeed, JointTask, "top-1 with the maps of its attention net"),
+    "attention": (AttentionFeed, AttentionTask, "cross-entropy"),
+}
+"""Feed and task of each kind of training, and what its validation measures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +152,16 @@ def _say_left_out(data: PairedData, recipe: TwoStreamRecipe, say: Say) -> None:
 def _recipe_of(stage: Stage, done: dict[str, Record], setting: Setting) -> RunRecipe:
     """Return the recipe of a stage's run; of an extraction, that of the network's run with what it sees beside."""
     checkpoint = done[stage.weights].checkpoint if stage.weights else ""
+    system, places, flow_root = setting.recipe, setting.places, setting.flow_root
+    if stage.kind == "joint":
+        features = done[stage.features].checkpoint
+        return joint_recipe(system, stage, places, flow_root=flow_root, checkpoint=checkpoint, features=features)
     make = attention_recipe if stage.kind == "attention" else stream_recipe
-    return make(setting.recipe, stage, setting.places, flow_root=setting.flow_root, checkpoint=checkpoint)
+    return make(system, stage, places, flow_root=flow_root, checkpoint=checkpoint)
 
 
 def _inputs(stage: Stage, done: dict[str, Record], setting: Setting) -> dict[str, str]:
-    used = [name for name in (stage.weights, stage.beside, stage.target) if name]
+    used = [name for name in (stage.weights, stage.beside, stage.target, stage.features) if name]
     inputs = {name: done[name].digest for name in used} | {"data": setting.data}
     if stage.kind == "maps":
         inputs["stride"] = str(setting.recipe.maps.stride)
@@ -164,18 +183,13 @@ def _do(stage: Stage, run: RunRecipe, done: dict[str, Record], setting: Setting,
     record = Record(stage=stage.name, recipe=to_dict(run), inputs=_inputs(stage, done, setting))
     if stage.kind == "maps":
         return _extract(stage, run, record, done[stage.weights].checkpoint, setting, say)
-    is_stream = stage.kind == "train"
-    trained = train(
-        run,
-        root=setting.places.root,
-        name=setting.places.run(stage.name),
-        open_feed=StreamFeed if is_stream else AttentionFeed,
-        open_task=StreamTask if is_stream else AttentionTask,
-    )
+    open_feed, open_task, measured = PARTS[stage.kind]
+    root, name = setting.places.root, setting.places.run(stage.name)
+    trained = train(run, root=root, name=name, open_feed=open_feed, open_task=open_task)
     # A stream's validation videos are test videos: choosing by them would be testing on what was chosen.
-    checkpoint = trained.last_checkpoint if is_stream else trained.best_checkpoint
+    checkpoint = trained.best_checkpoint if stage.kind == "attention" else trained.last_checkpoint
     score = f"{trained.best_top1:.2f} %" if trained.best_top1 is not None else f"{-(trained.best_score or 0.0):.4f}"
-    words = f"{trained.steps} steps, best {'top-1 with 0.1 everywhere' if is_stream else 'cross-entropy'} {score}"
+    words = f"{trained.steps} steps, best {measured} {score}"
     return replace(
         record,
         checkpoint=checkpoint,

@@ -120,13 +120,18 @@ class MapsConfig:
 class AttentionConfig:
     """The attention nets, which give maps at test time."""
 
+    learns: Literal["grad_cam", "labels"] = "grad_cam"
+    """grad_cam: the maps of the stream whose features it has (S3). labels: each is trained together with the second
+    round of the stream that sees its map, by that stream's loss alone; no map is extracted (docs/decisions/0020)."""
+
     hidden: int = 512
     kernel: Literal[1, 3] = 3
     source: Literal["first", "last"] = "first"
     """Round whose streams, with 0.1 everywhere, give the features and the maps to learn, in training and in tests."""
 
     share: float = 0.8
-    """Of the training videos that are trained on; the others validate. By video: 8:2 in the thesis."""
+    """Of the training videos that are trained on; the others validate. By video: 8:2 in the thesis. This and what
+    follows is for grad_cam: by labels, a net has the data, the epochs and the optimiser of the stream's round."""
 
     epochs: int = 10
     optim: OptimConfig = field(
@@ -211,6 +216,20 @@ class TwoStreamRecipe:
                     fix="set spatial.optim.schedule and temporal.optim.schedule to multistep",
                 )
             )
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        """Refuse a system whose attention nets learn by labels, but in other rounds than these nets have."""
+        fits = len(self.rounds) == 2 and self.order == "side_by_side" and self.attention.source == "first"
+        if self.attention.learns == "labels" and not fits:
+            raise UserError(
+                problem(
+                    "Attention nets learn by labels in the second of two rounds",
+                    got=f"{len(self.rounds)} rounds, order={self.order}, attention.source={self.attention.source}",
+                    allowed="two rounds, order=side_by_side, attention.source=first",
+                    fix="set these, or attention.learns=grad_cam",
+                )
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +250,20 @@ class StreamRecipe(RunRecipe):
     short_side: int
     augment: AugmentConfig
     init: StreamInit
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRecipe(StreamRecipe):
+    """One training run of a stream together with the attention net that makes its maps, by labels alone."""
+
+    features: str
+    """Checkpoint of the other stream, which gives the attention net its features and stays as it is."""
+
+    other: StreamConfig
+    """Of that stream."""
+
+    hidden: int
+    kernel: Literal[1, 3]
 
 
 @dataclass(frozen=True, kw_only=True)

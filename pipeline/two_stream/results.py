@@ -5,7 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.core import storage
@@ -90,7 +90,9 @@ def table(results: Results, tested: Tested) -> str:
             top1, classes = counts.top1(), counts.mean_class_accuracy()
             cells = f"{_percent(top1):>9}{_range(top1):>18}{_percent(classes):>15}{_range(classes):>18}"
             lines.append(f"  {SHOWN[part]:12}{cells}")
-    lines += [*_paper(results.system), *_added(tested), _footnote(results, tested)]
+    lines += [*_paper(results.system), *_added(tested)]
+    lines += [f"maps of the {stream} stream: {found.sentence()}" for stream, found in tested.pointing.items()]
+    lines.append(_footnote(results, tested))
     return "\n".join(lines)
 
 
@@ -157,6 +159,9 @@ def metrics(results: Results, tested: Tested) -> dict[str, Any]:
         if {before, after} <= set(tested.variants):
             pairs = {part: tested.added(part, before, after) for part in PARTS}
             found[f"{after}_against_{before}"] = {part: _pair(pair) for part, pair in pairs.items()}
+    if tested.pointing:
+        shown = {stream: asdict(one) if one.clips else {"clips": 0} for stream, one in tested.pointing.items()}
+        found["maps_on_object"] = shown
     return found
 
 
@@ -191,7 +196,8 @@ def flat_metrics(results: Results, tested: Tested) -> dict[str, float]:
             counts, where = tested.counts[column(variant, part)], f"test/fold{results.job.fold}/{variant}/{part}"
             flat[f"{where}/top1"] = 100 * counts.top1().value
             flat[f"{where}/mean_class"] = 100 * counts.mean_class_accuracy().value
-    return flat
+    pointing = {stream: one.auc.value for stream, one in tested.pointing.items() if one.clips}
+    return flat | {f"test/fold{results.job.fold}/maps/{s}/on_object_auc": value for s, value in pointing.items()}
 
 
 def write_results(results: Results, tested: Tested, out: str) -> str:

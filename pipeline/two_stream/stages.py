@@ -8,15 +8,19 @@ The two procedures of the thesis (S3) are two lists. With both streams side by s
     r2-spatial, r2-temporal            with T and S of r1
 
 Alternating (Algorithm 1), every round of one epoch: rN-spatial with the last T, its S, rN-temporal with that S, its T.
+
+Beyond the thesis, attention nets that learn by labels (docs/decisions/0020): no maps and no stages of their own, the
+second round trains each stream together with the net that makes its maps from the other's first-round features.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from pipeline.core import storage
 from pipeline.train.recipe import Expected, OptimConfig
 from pipeline.two_stream.recipe import (
     AttentionRecipe,
+    JointRecipe,
     StreamInit,
     StreamRecipe,
     TwoStreamRecipe,
@@ -25,7 +29,7 @@ from pipeline.two_stream.recipe import (
 )
 from pipeline.two_stream.samples import OTHER, STREAMS, Stream
 
-Kind = Literal["train", "maps", "attention"]
+Kind = Literal["train", "maps", "attention", "joint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +43,17 @@ class Stage:
     """From 1; of an attention net, that of its features."""
 
     weights: str = ""
-    """train: the run that it goes on from (empty: the recipe's first weights). maps, attention: the stream's run."""
+    """train, joint: the run that it goes on from (empty: the recipe's first weights). maps, attention: the stream's
+    run."""
 
     beside: str = ""
     """Maps that the stream sees in its attention channel; empty: 0.1 everywhere, or no channel."""
 
     target: str = ""
     """attention: the maps to learn."""
+
+    features: str = ""
+    """joint: the other stream's run, whose features the attention net has."""
 
 
 def stages(recipe: TwoStreamRecipe) -> tuple[Stage, ...]:
@@ -54,6 +62,8 @@ def stages(recipe: TwoStreamRecipe) -> tuple[Stage, ...]:
     last = len(recipe.rounds)
     for number in range(1, last + 1):
         before = number - 1
+        if number > 1 and _by_labels(recipe):
+            return (*found, *(_joint_stage(number, stream) for stream in STREAMS))
         for stream in STREAMS:
             # Of Algorithm 1's two streams the temporal one comes second, and sees what the first has just learnt.
             of_round = number if recipe.order == "alternating" and stream == "temporal" else before
@@ -68,7 +78,7 @@ def stages(recipe: TwoStreamRecipe) -> tuple[Stage, ...]:
             found.append(train)
             if _is_seen(recipe, number, stream):
                 found.append(_map_stage(train))
-        if recipe.network.attention_channel and number == _source(recipe):
+        if recipe.network.attention_channel and number == _source(recipe) and not _by_labels(recipe):
             found += _attention_stages(recipe, found)
     return tuple(found)
 
@@ -83,9 +93,9 @@ def first_stage(recipe: TwoStreamRecipe, stream: Stream) -> str:
     return _run(_source(recipe), stream)
 
 
-def attention_stage(stream: Stream) -> str:
-    """Return the run of a stream's attention net."""
-    return f"attention-{stream}"
+def attention_stage(recipe: TwoStreamRecipe, stream: Stream) -> str:
+    """Return the run whose checkpoint holds the attention net on a stream's features."""
+    return final_stage(recipe, OTHER[stream]) if _by_labels(recipe) else f"attention-{stream}"
 
 
 def _run(number: int, stream: Stream) -> str:
@@ -96,16 +106,27 @@ def _maps(number: int, stream: Stream) -> str:
     return f"{_run(number, stream)}-maps"
 
 
+def _by_labels(recipe: TwoStreamRecipe) -> bool:
+    return recipe.attention.learns == "labels"
+
+
 def _source(recipe: TwoStreamRecipe) -> int:
     return 1 if recipe.attention.source == "first" else len(recipe.rounds)
 
 
 def _is_seen(recipe: TwoStreamRecipe, number: int, stream: Stream) -> bool:
     """True when a later run of the other stream takes the maps of this one."""
-    if not recipe.network.attention_channel:
+    if not recipe.network.attention_channel or _by_labels(recipe):
         return False
     in_this_round = recipe.order == "alternating" and stream == "spatial"
     return in_this_round or number < len(recipe.rounds)
+
+
+def _joint_stage(number: int, stream: Stream) -> Stage:
+    """Return the training of a stream together with the net that makes its maps."""
+    weights, features = (_run(number - 1, one) for one in (stream, OTHER[stream]))
+    run = _run(number, stream)
+    return Stage(name=run, kind="joint", stream=stream, round=number, weights=weights, features=features)
 
 
 def _map_stage(train: Stage) -> Stage:
@@ -132,7 +153,7 @@ def _attention_stages(recipe: TwoStreamRecipe, before: list[Stage]) -> list[Stag
             found.append(target)
         found.append(
             Stage(
-                name=attention_stage(stream),
+                name=attention_stage(recipe, stream),
                 kind="attention",
                 stream=stream,
                 round=number,
@@ -196,6 +217,29 @@ def stream_recipe(
         short_side=recipe.pair.short_side,
         augment=part.augment,
         init=StreamInit(source="checkpoint", path=checkpoint) if checkpoint else part.init,
+    )
+
+
+def joint_recipe(
+    recipe: TwoStreamRecipe, stage: Stage, places: Places, *, flow_root: str, checkpoint: str, features: str
+) -> JointRecipe:
+    """Return the recipe of a joint run.
+
+    Args:
+        recipe: of the system.
+        stage: of kind joint.
+        places: of the system.
+        flow_root: the flow set.
+        checkpoint: of the stream that it goes on from.
+        features: checkpoint of the other stream.
+    """
+    run = stream_recipe(recipe, stage, places, flow_root=flow_root, checkpoint=checkpoint)
+    return JointRecipe(
+        **{field.name: getattr(run, field.name) for field in fields(StreamRecipe)},
+        features=features,
+        other=stream_config(recipe, OTHER[stage.stream]),
+        hidden=recipe.attention.hidden,
+        kernel=recipe.attention.kernel,
     )
 
 

@@ -79,8 +79,8 @@ class System:
         return TwoStream(
             first_spatial=load_stream(self.checkpoint(first_stage(self.recipe, spatial))),
             first_temporal=load_stream(self.checkpoint(first_stage(self.recipe, temporal))),
-            spatial_attention=load_attention(self.checkpoint(attention_stage(spatial))),
-            temporal_attention=load_attention(self.checkpoint(attention_stage(temporal))),
+            spatial_attention=load_attention(self.checkpoint(attention_stage(self.recipe, spatial))),
+            temporal_attention=load_attention(self.checkpoint(attention_stage(self.recipe, temporal))),
             spatial=self.stream(spatial),
             temporal=self.stream(temporal),
             fusion=fusion,

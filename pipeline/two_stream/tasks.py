@@ -242,5 +242,12 @@ def stream_input(
             channel = crop_maps(map_Nhw, box_N4, config.size).reshape(
                 *batch.index_BG.shape, 1, config.size, config.size
             )
+    return model_input(x_BGHWC, channel, config, settings)
+
+
+def model_input(
+    x_BGHWC: Tensor, attention: Tensor | float | None, config: StreamConfig, settings: StepSettings
+) -> Tensor:
+    """Return pixels on the device and what lies beside them as the network takes them, in the run's precision."""
     dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
-    return to_input(x_BGHWC, channel, config, dtype=dtype, channels_last=settings.channels_last)
+    return to_input(x_BGHWC, attention, config, dtype=dtype, channels_last=settings.channels_last)

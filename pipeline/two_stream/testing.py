@@ -1,17 +1,19 @@
 """A test of a trained system from what a person asks for: check, predict, count, log."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from models.two_stream import FUSION
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
+from pipeline.eval.place import read_known
 from pipeline.tracking.attach import attach
 from pipeline.train.device import Precision
 from pipeline.two_stream.answer import Variant, variants_of
 from pipeline.two_stream.evaluate import Tested, check_data, evaluate, not_scored
 from pipeline.two_stream.pairs import PairedData
+from pipeline.two_stream.pointing import Pointed
 from pipeline.two_stream.predict import TestRun, predict
 from pipeline.two_stream.results import Results, flat_metrics
 from pipeline.two_stream.samples import STREAMS
@@ -42,6 +44,8 @@ class TestRequest:
     gpu: bool = False
     threads: int = 1
     precision: Precision | None = None
+    truth: str = ""
+    """File of make_synth that says where the object is."""
 
 
 def systems_of(root: str, names: Sequence[str]) -> list[System]:
@@ -90,12 +94,27 @@ def score_system(system: System, request: TestRequest, out: str) -> tuple[Result
         data_cpus=request.data_cpus,
         threads=request.threads,
         precision=request.precision,
+        keep_maps=bool(request.truth),
     )
+    pointed = _pointed(request, job)
     results = Results(system=system, data=data, job=job, differences=differences)
     rows = predict(data, system, job)
+    rows = pointed.watch(rows) if pointed else rows
     lost = not_scored(data, job.split, job.fold)
     uri = storage.join(out, "predictions.parquet")
-    return results, evaluate(rows, job.variants, len(data.prepared.classes), uri, results.about(), lost)
+    tested = evaluate(rows, job.variants, len(data.prepared.classes), uri, results.about(), lost)
+    return results, replace(tested, pointing=pointed.found()) if pointed else tested
+
+
+def _pointed(request: TestRequest, job: TestRun) -> Pointed | None:
+    """Return what takes the maps out of the predictions, where a truth is given to compare them with."""
+    if not request.truth:
+        return None
+    if "with" not in job.variants:
+        fix = "leave --truth away, or test a system with attention in the variant with"
+        what, got = "No map is made that the truth could be compared with", f"variants {', '.join(job.variants)}"
+        raise UserError(problem(what, got=got, allowed="with among them", fix=fix))
+    return Pointed(read_known(request.truth))
 
 
 def _variants(system: System, request: TestRequest) -> tuple[Variant, ...]:

@@ -15,6 +15,7 @@ from pipeline.data.listing.sources import load_listing
 from pipeline.data.prepare.ingest import IngestConfig
 from pipeline.data.prepare.run import PrepareConfig, in_process, prepare
 from pipeline.data.store.prepared import PreparedDataset
+from pipeline.eval.place import Known
 from pipeline.flow import extract
 from pipeline.flow.config import FlowConfig
 from pipeline.flow.solver import Solver
@@ -23,7 +24,8 @@ from pipeline.two_stream.answer import VARIANTS, Answerer, variants_of
 from pipeline.two_stream.look import PLACE_SCHEMA, Entry, Eye, Seen, seen_in
 from pipeline.two_stream.networks import load_attention, load_stream
 from pipeline.two_stream.pairs import PairedData
-from pipeline.two_stream.predict import Merger, TestRun, columns_of, eye_of, predict, row_schema
+from pipeline.two_stream.pointing import Pointed
+from pipeline.two_stream.predict import Merger, TestRun, columns_of, eye_of, map_column, predict, row_schema
 from pipeline.two_stream.recipe import Round
 from pipeline.two_stream.samples import STREAMS
 from pipeline.two_stream.views import Picture, Place, Viewing, crop
@@ -274,3 +276,37 @@ def test_ray_gives_what_this_process_gives(ray_cluster, paired, random_system, p
             np.testing.assert_allclose(mine[video][name], expected[video][name], atol=1e-4)
     with pytest.raises(UserError, match=r"too few CPUs.*--actors"):
         predict(paired, random_system, run_of(random_system, actors=9))
+
+
+def test_kept_maps_are_those_that_the_networks_exchange(paired, random_system, predicted):
+    rows = list(predict(paired, random_system, run_of(random_system, keep_maps=True)))
+    assert scores(rows).keys() == scores(predicted).keys()
+    for kept, plain in zip(rows, predicted, strict=True):
+        for name in columns_of(VARIANTS):
+            assert np.array_equal(kept[name], plain[name]), name
+    eye, entry = eye_of(paired, random_system, Viewing(places=3, short_side=80)), entry_of(paired)
+    answerer = Answerer(random_system, VARIANTS, at_once=16)
+    places = sorted({place.at for place in eye.places(entry.frames)})
+    for number, (at, seen) in enumerate(eye.see(entry)):
+        assert at == places[number]
+        expected = answerer.answer([seen]).maps
+        for stream in STREAMS:
+            np.testing.assert_allclose(rows[0][map_column(stream)][number], expected[stream][0], atol=1e-5)
+
+
+def test_maps_are_compared_with_the_place_of_the_object_and_leave_the_rows():
+    left = np.array([[0.0, 0.0, 0.5, 1.0]], np.float32)
+    known = {"v": Known(np.array([True, False, True]), [left] * 3)}
+    on_it, beside = [[0.9, 0.1]], [[0.2, 0.6]]
+    row = {"id": "v", "places": [0, 0, 1, 2]}
+    maps = {"spatial": [on_it, beside, on_it], "temporal": [beside, on_it, on_it]}
+    pointed = Pointed(known)
+    row |= {map_column(stream): np.array(map_Phw, np.float32) for stream, map_Phw in maps.items()}
+    assert list(pointed.watch([row])) == [{"id": "v", "places": [0, 0, 1, 2]}]
+    found = pointed.found()
+    assert (found["spatial"].auc.value, found["temporal"].auc.value) == (1.0, 0.5)
+    assert found["spatial"].mass.value == pytest.approx(0.9)
+    assert found["temporal"].mass.value == pytest.approx((0.25 + 0.9) / 2)
+    list(pointed.watch([row | {"id": "w", **{map_column(s): np.zeros((3, 1, 2)) for s in STREAMS}}]))
+    with pytest.raises(UserError, match="does not fit video w"):
+        pointed.found()

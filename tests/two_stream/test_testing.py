@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, replace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
@@ -17,6 +18,7 @@ from jobs.explain_two_stream import main as explain_main
 from pipeline.core import storage
 from pipeline.core.errors import UserError
 from pipeline.data.records import HIDDEN_LABEL
+from pipeline.eval.metrics import Interval
 from pipeline.flow.catalog import QUARANTINED
 from pipeline.two_stream.answer import VARIANTS
 from pipeline.two_stream.curves import read_curves
@@ -229,3 +231,27 @@ def test_a_variant_that_the_system_has_not_is_refused(tiny, paired, make_system,
     one = make_system(str(tmp_path), "one", replace(tiny, rounds=(Round(epochs=1),)), paired)
     with pytest.raises(UserError, match="The system has no such variant"):
         score_system(one, TestRequest(variants=("with",), actors=0), str(tmp_path / "out"))
+
+
+def test_where_maps_point_is_told_where_the_truth_is_known(random_system, paired, tmp_path):
+    videos = paired.videos("spatial", "test", 1)
+    boxes = [[[[0.0, 0.0, 0.5, 1.0]]] * video.frames for video in videos]
+    active = [[True] * video.frames for video in videos]
+    truth = str(tmp_path / "truth.parquet")
+    pq.write_table(pa.table({"id": [video.id for video in videos], "active": active, "boxes": boxes}), truth)
+    request = TestRequest(places=2, actors=0, truth=truth)
+    results, tested = score_system(random_system, request, str(tmp_path / "out"))
+    # A map of one place has nothing outside the object: all clips are left out, and that is said.
+    assert {stream: (one.clips, one.left_out) for stream, one in tested.pointing.items()} == {
+        "spatial": (0, len(videos)),
+        "temporal": (0, len(videos)),
+    }
+    assert metrics(results, tested)["maps_on_object"]["spatial"] == {"clips": 0}
+    words = f"Spatial attention against truth: no clip has frames to compare ({len(videos)} seen)."
+    assert f"maps of the temporal stream: {words}" in table(results, tested)
+    measured = replace(tested.pointing["spatial"], clips=3, auc=Interval(0.6, 0.5, 0.7), mass=Interval(0.3, 0.2, 0.4))
+    told = replace(tested, pointing={"spatial": measured})
+    assert flat_metrics(results, told)["test/fold1/maps/spatial/on_object_auc"] == 0.6
+    assert "AUC 0.600 (0.500 to 0.700)" in table(results, told)
+    with pytest.raises(UserError, match="No map is made"):
+        score_system(random_system, replace(request, variants=("without",)), str(tmp_path / "none"))

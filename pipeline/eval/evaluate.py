@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,6 +14,7 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.records import HIDDEN_LABEL
 from pipeline.data.store.catalog import compare_passports
 from pipeline.data.store.prepared import PreparedDataset
+from pipeline.eval.compare import Paired, paired
 from pipeline.eval.load import Inversion, Recogniser
 from pipeline.eval.metrics import Counts, count, empty_counts
 from pipeline.eval.predict import ROW_SCHEMA
@@ -34,6 +36,17 @@ class Evaluation:
     """The prediction, by inversion."""
     attention: Mapping[Inversion, Counts]
     """The attention branch, by inversion; empty for a baseline."""
+    right: Mapping[Inversion, npt.NDArray[np.bool_]]
+    """Which of the counted videos the prediction is right about, by inversion, in the order of the rows."""
+
+    def inversion_drops(self) -> dict[Inversion, Paired]:
+        """Return what inverting attention costs: as trained against each inversion, on the same videos.
+
+        "gained" are videos that only the attention as trained gets right. Empty unless both were predicted.
+        """
+        others = [invert for invert in self.right if invert != "none"] if "none" in self.right else []
+        found = {invert: paired(self.right[invert], self.right["none"]) for invert in others}
+        return {invert: one for invert, one in found.items() if one.videos}
 
 
 def evaluate(
@@ -50,6 +63,7 @@ def evaluate(
     """
     perception = {invert: empty_counts(classes) for invert in inversions}
     attention: dict[Inversion, Counts] = {}
+    right: dict[Inversion, list[npt.NDArray[np.bool_]]] = {invert: [np.zeros(0, np.bool_)] for invert in inversions}
     hidden = 0
     schema = ROW_SCHEMA.with_metadata({f"star.{k}": v for k, v in about.items()})
     seen = 0
@@ -63,11 +77,14 @@ def evaluate(
                 if not known:
                     continue
                 label_B = np.array([row["label"] for row in known])
-                perception[invert] += count(np.stack([row["scores"] for row in known]), label_B)
+                scores_BK = np.stack([row["scores"] for row in known])
+                perception[invert] += count(scores_BK, label_B)
+                right[invert].append(scores_BK.argmax(axis=1) == label_B)
                 if known[0]["att_scores"] is not None:
                     part = count(np.stack([row["att_scores"] for row in known]), label_B)
                     attention[invert] = attention.get(invert, empty_counts(classes)) + part
-    return Evaluation(seen // len(inversions), hidden // len(inversions), perception, attention)
+    joined = {invert: np.concatenate(parts) for invert, parts in right.items()}
+    return Evaluation(seen // len(inversions), hidden // len(inversions), perception, attention, joined)
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> Iterable[list[dict[str, Any]]]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.eval.compare import Paired
 from pipeline.eval.deletion import MODES
 from pipeline.eval.evaluate import Evaluation
 from pipeline.eval.explainers import NAMES, Method
-from pipeline.eval.faithful import KINDS, UNITS, Benchmark
+from pipeline.eval.faithful import KINDS, UNITS, Benchmark, Units
 from pipeline.eval.load import Inversion
 from pipeline.eval.metrics import Counts, Interval
 from pipeline.eval.truth import Agreement
@@ -22,6 +23,9 @@ INVERSION_NAMES: Mapping[Inversion, str] = {
     "temporal": "temporal inverted",
     "both": "both inverted",
 }
+
+INVERTED: Mapping[Units, Inversion] = {"frames": "temporal", "pixels": "spatial"}
+"""The attention that says when, and the one that says where."""
 
 
 def table(evaluation: Evaluation, title: str) -> str:
@@ -46,16 +50,21 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def explanations_table(benchmark: Benchmark, truth: Mapping[Method, Agreement]) -> str:
+def explanations_table(
+    benchmark: Benchmark, truth: Mapping[Method, Agreement], drops: Mapping[Inversion, Paired]
+) -> str:
     """Return areas under the curves as a table in plain text, with 95 % intervals and differences to random maps.
 
     Args:
         benchmark: what was measured.
         truth: how each method's weights of frames agree with known truth; empty where none is known.
+        drops: what inverting attention costs (`Evaluation.inversion_drops`); empty where nothing was inverted.
     """
     lines: list[list[str]] = [["", *(cell for mode in MODES for cell in (mode, "minus random"))]]
     if truth:
         lines[0].append("AUC, active frames")
+    if drops:
+        lines[0].append("inversion drop")
     for units in UNITS:
         for method, curves in benchmark.curves.items():
             areas = [curves[units, mode] for mode in MODES]
@@ -63,13 +72,23 @@ def explanations_table(benchmark: Benchmark, truth: Mapping[Method, Agreement]) 
             if truth:
                 shown = units == "frames" and truth[method].clips
                 cells.append(_area(truth[method].auc if shown else None))
+            if drops:
+                cells.append(_points(drops.get(INVERTED[units])) if method == "attention" else "")
             lines.append([f"{units}, {NAMES[method]}", *cells])
+    if "both" in drops:
+        lines.append([f"both, {NAMES['attention']}", *[""] * (len(lines[0]) - 2), _points(drops["both"])])
     notes = [
         f"Explanations of {benchmark.clips} clips. Area under the probability of the predicted class, over "
         f"{benchmark.steps} steps, as what matters most",
         "goes first (deletion: low is good) or comes first (insertion: high is good); what is gone has ImageNet's mean",
         "colour. 95 % intervals: bootstrap over clips.",
     ]
+    if drops:
+        videos = next(iter(drops.values())).videos
+        notes += [
+            f"Inversion drop: points of top-1 that {videos} videos lose when temporal attention (frames), spatial",
+            "attention (pixels) or both are inverted; 95 % intervals: bootstrap over videos.",
+        ]
     return "\n".join([*notes, *_aligned(lines)])
 
 
@@ -79,25 +98,43 @@ def _area(interval: Interval | None, sign: str = "") -> str:
     return f"{interval.value:{sign}.3f} ({interval.low:{sign}.3f} to {interval.high:{sign}.3f})"
 
 
-def explanations_metrics(benchmark: Benchmark, truth: Mapping[Method, Agreement]) -> dict[str, Any]:
-    """Return every number of the benchmark as JSON-compatible dictionaries."""
+def _points(drop: Paired | None) -> str:
+    if drop is None:
+        return ""
+    lost = drop.difference()
+    return f"{100 * lost.value:+.1f} ({100 * lost.low:+.1f} to {100 * lost.high:+.1f})"
+
+
+def explanations_metrics(
+    benchmark: Benchmark, truth: Mapping[Method, Agreement], drops: Mapping[Inversion, Paired]
+) -> dict[str, Any]:
+    """Return every number of the benchmark as JSON-compatible dictionaries; arguments as of `explanations_table`."""
     methods: dict[str, Any] = {}
     for method, curves in benchmark.curves.items():
         methods[method] = {f"{units}_{mode}": asdict(curves[units, mode]) for units, mode in KINDS}
         if truth:
             methods[method]["truth"] = asdict(truth[method]) if truth[method].clips else {"clips": 0}
+    if drops:
+        methods["attention"]["inversion_drop"] = {
+            invert: {**asdict(drop), "difference": asdict(drop.difference()), "p": drop.p_value()}
+            for invert, drop in drops.items()
+        }
     return {"clips": benchmark.clips, "steps": benchmark.steps, "methods": methods}
 
 
-def explanations_flat(benchmark: Benchmark, truth: Mapping[Method, Agreement], prefix: str) -> dict[str, float]:
-    """Return areas by the names under which they are logged: prefix/explain/method/units_mode."""
+def explanations_flat(
+    benchmark: Benchmark, truth: Mapping[Method, Agreement], drops: Mapping[Inversion, Paired], prefix: str
+) -> dict[str, float]:
+    """Return areas by the names under which they are logged, prefix/explain/method/units_mode, and inversion drops."""
     flat = {
         f"{prefix}/explain/{method}/{units}_{mode}": curves[units, mode].area.value
         for method, curves in benchmark.curves.items()
         for units, mode in KINDS
     }
     known = {method: agreement.auc.value for method, agreement in truth.items() if agreement.clips}
-    return flat | {f"{prefix}/explain/{method}/active_frames": value for method, value in known.items()}
+    flat |= {f"{prefix}/explain/{method}/active_frames": value for method, value in known.items()}
+    lost = {invert: 100 * drop.difference().value for invert, drop in drops.items()}
+    return flat | {f"{prefix}/explain/attention/drop_{invert}": points for invert, points in lost.items()}
 
 
 def _percent(interval: Interval) -> tuple[str, str]:

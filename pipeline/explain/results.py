@@ -72,7 +72,8 @@ class Results:
         prefix = f"eval/{self.job.split}/{self.job.protocol.name.replace(' ', '_')}"
         flat = report.flat_metrics(evaluation, prefix)
         if benchmark is not None:
-            flat |= report.explanations_flat(benchmark, _methods_against_truth(benchmark, truth_uri), prefix)
+            known, drops = _methods_against_truth(benchmark, truth_uri), evaluation.inversion_drops()
+            flat |= report.explanations_flat(benchmark, known, drops, prefix)
         return flat
 
 
@@ -103,9 +104,9 @@ def write_results(
         # A split whose clips show only one kind of frame has no agreement to state, and JSON has no NaN.
         numbers["temporal_attention_against_truth"] = asdict(agreement) if agreement.clips else {"clips": 0}
     if benchmark is not None:
-        known = _methods_against_truth(benchmark, truth_uri)
-        text += "\n\n" + report.explanations_table(benchmark, known)
-        numbers["explanations"] = report.explanations_metrics(benchmark, known)
+        known, drops = _methods_against_truth(benchmark, truth_uri), evaluation.inversion_drops()
+        text += "\n\n" + report.explanations_table(benchmark, known, drops)
+        numbers["explanations"] = report.explanations_metrics(benchmark, known, drops)
         storage.publish_bytes(storage.join(out, "explanations.png"), png(draw_curves(benchmark, results.title())))
     storage.publish_bytes(storage.join(out, "table.txt"), (text + "\n").encode())
     storage.publish_bytes(

@@ -61,6 +61,29 @@ def test_counts_are_those_of_the_written_rows(evaluation, tmp_path):
             assert (counts[invert].videos, counts[invert].top1_hits, counts[invert].top5_hits) == (593, right, in_five)
 
 
+def test_what_inversion_costs_is_counted_on_the_same_videos(evaluation, tmp_path):
+    table = pq.read_table(tmp_path / "p.parquet").to_pylist()
+    right = {
+        invert: {r["id"]: int(np.argmax(r["scores"])) == r["label"] for r in table if r["inversion"] == invert}
+        for invert in ("none", "both")
+    }
+    known = [r["id"] for r in table if r["inversion"] == "none" and r["label"] >= 0]
+    (found,) = evaluation.inversion_drops().values()
+    assert found.videos == len(known) == 593
+    assert found.gained == sum(right["none"][i] and not right["both"][i] for i in known)
+    assert found.lost == sum(right["both"][i] and not right["none"][i] for i in known)
+    hits = evaluation.perception["none"].top1_hits - evaluation.perception["both"].top1_hits
+    assert found.difference().value == pytest.approx(hits / 593)
+
+
+def test_without_the_attention_as_trained_there_is_nothing_to_lose(tmp_path):
+    for inversions in (("none",), ("both",)):
+        one = evaluate(rows(20, inversions), 6, inversions, str(tmp_path / "p.parquet"), {})
+        assert one.inversion_drops() == {}
+    hidden = evaluate(rows(5, ("none", "both"), hidden=5), 6, ("none", "both"), str(tmp_path / "p.parquet"), {})
+    assert hidden.inversion_drops() == {}
+
+
 def test_an_interrupted_evaluation_leaves_no_file(tmp_path):
     def broken():
         yield from rows(300)

@@ -15,6 +15,7 @@ from pipeline.data.store.catalog import Passport
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.data.store.shards import read_video
 from pipeline.eval import report, truth
+from pipeline.eval.compare import Paired
 from pipeline.eval.faithful import KINDS, judge, measure, spread, summarise
 from pipeline.eval.load import Recogniser, load
 from pipeline.eval.predict import PredictJob
@@ -153,19 +154,39 @@ def test_the_table_and_the_logged_numbers_say_the_same():
     benchmark = summarise(rows_of(4), FRAMES)
     active = {f"v{b}": np.isin(np.arange(FRAMES), range(FRAMES)[FAR]) for b in range(4)}
     known = {m: truth.compare([r for r in benchmark.rows if r["method"] == m], active) for m in benchmark.curves}
-    table = report.explanations_table(benchmark, known)
-    flat = report.explanations_flat(benchmark, known, "eval/v/8")
+    table = report.explanations_table(benchmark, known, {})
+    flat = report.explanations_flat(benchmark, known, {}, "eval/v/8")
     assert len(flat) == 3 * 5
     assert flat["eval/v/8/explain/attention/active_frames"] == 1.0
     for units in ("frames", "pixels"):
         line = next(line for line in table.splitlines() if line.startswith(f"{units}, ST-ABN"))
         assert f"{flat[f'eval/v/8/explain/attention/{units}_deletion']:.3f} (" in line
         assert f"{flat[f'eval/v/8/explain/attention/{units}_insertion']:.3f} (" in line
-    numbers = report.explanations_metrics(benchmark, {})
+    numbers = report.explanations_metrics(benchmark, {}, {})
     assert numbers["methods"]["random"]["frames_deletion"]["area"]["value"] == pytest.approx(
         flat["eval/v/8/explain/random/frames_deletion"]
     )
-    assert "active" not in report.explanations_table(benchmark, {})
+    plain = report.explanations_table(benchmark, {}, {})
+    assert "active" not in plain
+    assert "inversion" not in plain
+
+
+def test_what_inversion_costs_stands_beside_the_curves():
+    benchmark = summarise(rows_of(4), FRAMES)
+    drops = {"spatial": Paired(200, 6, 2), "temporal": Paired(200, 30, 10), "both": Paired(200, 50, 0)}
+    lines = {line.split("  ")[0]: line for line in report.explanations_table(benchmark, {}, drops).splitlines()}
+    for name, points in (("frames, ST-ABN", "+10.0 ("), ("pixels, ST-ABN", "+2.0 ("), ("both, ST-ABN", "+25.0 (")):
+        assert points in lines[name]
+    assert not lines["frames, Grad-CAM"].rstrip().endswith("drop")
+    assert "+10.0" not in lines["frames, Grad-CAM"]
+    assert "200 videos" in report.explanations_table(benchmark, {}, drops)
+    found = report.explanations_metrics(benchmark, {}, drops)["methods"]["attention"]["inversion_drop"]
+    assert (found["both"]["gained"], found["both"]["lost"], found["both"]["videos"]) == (50, 0, 200)
+    assert found["temporal"]["difference"]["value"] == pytest.approx(0.1)
+    flat = report.explanations_flat(benchmark, {}, drops, "e")
+    assert flat["e/explain/attention/drop_both"] == pytest.approx(25.0)
+    alone = report.explanations_table(benchmark, {}, {"temporal": drops["temporal"]})
+    assert "both, ST-ABN" not in alone
 
 
 @pytest.mark.parametrize(("videos", "count", "expected"), [(9, 3, [0, 4, 8]), (3, 8, [0, 1, 2]), (5, 1, [0])])

@@ -77,6 +77,15 @@ def test_an_evaluation_leaves_files_that_agree_and_logs_them(
     area = explained["methods"]["attention"]["frames_deletion"]["area"]["value"]
     assert run.data.metrics["eval/validation/8x2/explain/attention/frames_deletion"] == pytest.approx(area)
     assert run.data.metrics["eval/validation/8x2/explain/random/active_frames"] >= 0
+    lost = explained["methods"]["attention"]["inversion_drop"]
+    assert list(lost) == ["spatial", "temporal", "both"]
+    for invert, one in lost.items():
+        top1 = [run.data.metrics[f"eval/validation/8x2/{name}/top1"] for name in ("none", invert)]
+        assert 100 * one["difference"]["value"] == pytest.approx(top1[0] - top1[1])
+        assert run.data.metrics[f"eval/validation/8x2/explain/attention/drop_{invert}"] == pytest.approx(
+            top1[0] - top1[1]
+        )
+    assert "both, ST-ABN" in table
     assert run.data.metrics["eval/validation/8x2/none/top1"] == pytest.approx(100 * right / 7)
     (folder,) = client.list_artifacts(run_id, "evaluation")
     logged = {artifact.path.rsplit("/", 1)[1] for artifact in client.list_artifacts(run_id, folder.path)}

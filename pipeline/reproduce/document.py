@@ -110,7 +110,7 @@ def document(report: Report) -> str:
     desk = report.desk
     parts = [
         f"# The papers' tables on {desk.world.label}",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{report.command}`, and no number in it by hand.\n\n"
+        f"Written {datetime.now(UTC):%Y-%m-%d} by `{report.command.replace(desk.out, OUT)}`, and no number in it by hand.\n\n"
         f"- Machine: {report.hardware}\n- Software: {report.software}",
         "S0 and S2 share a pipeline (consecutive frames), S1 has another (segments), S3 is of two streams. No "
         "comparison mixes them. Intervals are 95 %, by bootstrap over videos; those of differences are paired, on the "
@@ -154,7 +154,7 @@ def cost_text(desk: Desk) -> str:
     lines: list[tuple[str, ...]] = [("cell", "key", "began (UTC)", "seconds")]
     lines += [(r["cell"], r["key"][:12], r["began"], f"{r['seconds']:.0f}") for r in records]
     told += ["", "Wall time of each cell's last attempt; cells of different lanes run side by side.", ""]
-    told += [*markdown(lines), "", f"In all {sum(r['seconds'] for r in records) / 60:.1f} minutes"]
+    told += [*markdown(lines), "", f"Added up {sum(r['seconds'] for r in records) / 60:.1f} minutes"]
     if records:
         spans = [(datetime.fromisoformat(record["began"]), record["seconds"]) for record in records]
         last = max(began + timedelta(seconds=seconds) for began, seconds in spans)

@@ -227,7 +227,7 @@ def test_the_document_holds_tables_claims_costs_commands_and_no_path_of_this_mac
     for number in (1, 2, 3):
         (folder / f"layers-{number}.png").write_bytes(b"picture")
     bench.record("hmdb51-layers", seconds=12.4)
-    report = report_of(bench.desk, choose(SYNTH, ["all"]), "python jobs/reproduce.py all")
+    report = report_of(bench.desk, choose(SYNTH, ["all"]), f"python jobs/reproduce.py all --out {tmp_path}")
     path = write(report, tmp_path / "docs" / "synth.md")
     text = path.read_text()
     assert (path.parent / "synth-thesis-figure-4.2-layers-2.png").read_bytes() == b"picture"

@@ -107,10 +107,10 @@ def claim_text(claim: Claim, judged: tuple[Judged, ...]) -> str:
 
 def document(report: Report) -> str:
     """Return the whole document."""
-    desk = report.desk
+    desk, command = report.desk, report.command.replace(report.desk.out, OUT)
     parts = [
         f"# The papers' tables on {desk.world.label}",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{report.command.replace(desk.out, OUT)}`, and no number in it by hand.\n\n"
+        f"Written {datetime.now(UTC):%Y-%m-%d} by `{command}`, and no number in it by hand.\n\n"
         f"- Machine: {report.hardware}\n- Software: {report.software}",
         "S0 and S2 share a pipeline (consecutive frames), S1 has another (segments), S3 is of two streams. No "
         "comparison mixes them. Intervals are 95 %, by bootstrap over videos; those of differences are paired, on the "

@@ -138,11 +138,12 @@ def attempt(desk: Desk, open_work: Callable[[], Work], at: Callable[[str], None]
     model = desk.champions.model
     lease = desk.ledger.lease(model, holder(), LASTS_S)
     try:
+        _tell(desk, lease)  # of a night that was killed before it could
         found = desk.look()  # another job may have finished meanwhile
-        outcome: Outcome | str = found.reason
-        if found.plan is not None:
-            print(f"{model}: {found.reason}; plan {found.plan.plan_key}", flush=True)
-            outcome = run_plan(found.plan, desk.ledger, desk.champions, lease, open_work(), desk.policy, at)
+        if found.plan is None:
+            return found.reason
+        print(f"{model}: {found.reason}; plan {found.plan.plan_key}", flush=True)
+        outcome = run_plan(found.plan, desk.ledger, desk.champions, lease, open_work(), desk.policy, at)
         _tell(desk, lease)
         return outcome
     finally:
@@ -157,9 +158,11 @@ def _untold(desk: Desk) -> list[PlanRow]:
 
 def _tell(desk: Desk, lease: Lease) -> None:
     """Write the history, and on the pages of plans how they ended; after a kill in between the next call does it."""
+    rows = _untold(desk)
+    if not rows:
+        return
     from pipeline.retrain.history import write_pages  # drawing needs torch
 
-    rows = _untold(desk)
     history = write_pages(desk.ledger, desk.champions.model, desk.root, [row.plan.plan_key for row in rows])
     for row in rows:
         desk.ledger.step_done(row.plan.plan_key, lease, TOLD, {"history": history})

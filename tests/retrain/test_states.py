@@ -383,5 +383,6 @@ def test_no_order_of_events_breaks_the_ledger(machine):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_no_order_of_events_breaks_the_ledger_in_long_runs(machine):
     explore(machine, examples=300, steps=50)

@@ -1,10 +1,10 @@
 """Nights in processes of their own, killed at boundaries: `nights.py FOLDER STORY:BOUNDARY...` prints a line for each.
 
 FOLDER/template holds batches, runs and a registry with a champion. For every BOUNDARY it is copied to FOLDER/night; a
-process works there until it kills itself at the boundary, and another one starts again and ends. The line is the JSON
-of how the first one ended and of all that is left. The boundary "none" kills nobody. Processes are forked, so that
-libraries are loaded once. STORY is promoted, refused or superseded, after how the night should end, or together: a
-second process starts while the first is at work.
+process works there until it kills itself at the boundary, and others are started until one finds nothing to do. The
+line is the JSON of how the first and the last of them ended and of all that is left. The boundary "none" kills nobody,
+and after "once" nobody else is started. Processes are forked, so that libraries are loaded once. STORY is promoted,
+refused or superseded, after how the night should end, or together: a second process starts while the first is at work.
 """
 
 import gc
@@ -34,6 +34,8 @@ from pipeline.tracking.run import TrackedRun
 from pipeline.train import checkpoint
 
 MODEL = "star-tiny"
+IDLE = 3
+"""How a process ends that found nothing to do."""
 CLASSES = ("Lifting something up", "Moving something down", "Turning something")
 
 
@@ -110,7 +112,7 @@ def desk_of(folder):
 
 
 def work(folder, story, boundary):
-    """One call of the job, killed at a boundary."""
+    """One call of the job, killed at a boundary; returns how its process should end."""
     desk = desk_of(folder)
 
     def at(passed):
@@ -121,16 +123,16 @@ def work(folder, story, boundary):
 
     outcome = attempt(desk, lambda: LightWork(desk, story), at)
     print(outcome if isinstance(outcome, str) else outcome.end, flush=True)
+    return IDLE if isinstance(outcome, str) else 0
 
 
 def forked(function, *arguments):
-    """Run a function in a process of its own; returns its number at once."""
+    """Run a function in a process of its own, which ends with what it returns; returns its number at once."""
     pid = os.fork()
     if pid:
         return pid
     try:
-        function(*arguments)
-        os._exit(0)
+        os._exit(function(*arguments) or 0)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -216,10 +218,11 @@ def together(night):
 
 
 def disturbed(night, story, boundary):
-    """Work until killed, start again, look at what is left."""
-    first = ended(forked(work, night, story, boundary))
-    second = 0 if boundary == "none" else ended(forked(work, night, story, ""))
-    return first, second, ended(forked(look, night, {}))
+    """Work until killed, start again until there is nothing to do, look at what is left."""
+    first = last = ended(forked(work, night, story, boundary))
+    while boundary != "once" and last in (0, -signal.SIGKILL):
+        last = ended(forked(work, night, story, ""))
+    return first, last, ended(forked(look, night, {}))
 
 
 def main():

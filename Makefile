@@ -40,16 +40,19 @@ demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunin
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_sweep.py
 
 # Files of tests that start Ray get a process each: a driver that joins one cluster after another keeps threads and
-# references of the earlier ones, and now and then waits for a task of a cluster that is gone. All others share two
-# processes, a file to one of them. They come last, so that the last line counts tests; a Ray file may hold slow ones alone.
+# references of the earlier ones, and now and then waits for a task of a cluster that is gone. They mostly wait for Ray's
+# processes, so all other tests run beside them; those are printed last, so that the last line counts tests.
 RAY_FILES = $$(grep -rlE 'mark\.ray' tests --include='test_*.py' | sort)
 define run_tests
 	export PATH="$(abspath $(BIN)):$$PATH"; \
+	others=$$(mktemp); \
+	python -m pytest -n 1 --dist loadfile -m 'not ray$(1)' > "$$others" 2>&1 & pid=$$!; \
+	trap 'kill $$pid 2> /dev/null; rm -f "$$others"' EXIT; \
 	for file in $(RAY_FILES); do \
 	  python -m pytest -m 'ray$(1)' $$file; status=$$?; \
 	  if [ $$status -ne 0 ] && [ $$status -ne 5 ]; then exit $$status; fi; \
 	done; \
-	python -m pytest -n 2 --dist loadfile -m 'not ray$(1)'
+	wait $$pid; status=$$?; cat "$$others"; exit $$status
 endef
 
 test: $(READY) ## the default tests

@@ -30,13 +30,13 @@ demo-two-stream: $(READY) ## videos -> shards -> flow -> two streams, maps, atte
 demo-annotate: $(READY) ## the annotation page over clips that the demo's network gets wrong, until Ctrl-C (makes what it needs of the demo)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_annotate.py
 
-demo-loop: $(READY) ## mine -> eight simulated annotators through HTTP -> sealed batch -> fine-tuning beside its control (under 10 minutes on 2 cores)
+demo-loop: $(READY) ## mine -> eight simulated annotators through HTTP -> sealed batch -> fine-tuning beside its control
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_loop.py
 
-demo-retrain: $(READY) ## two nights of retraining: good batches promote, bad ones are refused, a rollback undoes (about 10 minutes on 2 cores)
+demo-retrain: $(READY) ## two nights of retraining: good batches promote, bad ones are refused, a rollback undoes
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_retrain.py
 
-demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunings and the control (under 15 minutes on 2 cores)
+demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunings and the control
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_sweep.py
 
 # Files of tests that start Ray get a process each: a driver that joins one cluster after another keeps threads and

@@ -28,7 +28,7 @@ from pipeline.reproduce.commands import Machines, commands
 from pipeline.reproduce.launcher import Launcher, cluster
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.published import authors_in, weights_in
-from pipeline.reproduce.running import run_cells
+from pipeline.reproduce.running import make_databases, run_cells
 from pipeline.train.recipe import Recipe
 from pipeline.two_stream.recipe import TwoStreamRecipe
 
@@ -108,6 +108,7 @@ def run(args: argparse.Namespace, desk: Desk, wanted: Sequence[str]) -> tuple[st
         stack.enter_context(claimed(out, keep=True))
         if any(desk.state(desk.cells[name]) in ("to run", "waits") for name in wanted):
             stack.enter_context(cluster(args.on, out, at_once))
+        make_databases(desk, wanted)
         commands_of = partial(commands, desk, machines=Machines() if synth else Machines(gpus=args.gpus))
         ran = run_cells(desk, wanted, commands_of, launcher.start, at_once=at_once)
     for name in ran.not_begun:

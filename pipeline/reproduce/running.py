@@ -1,10 +1,12 @@
 """Runs cells side by side: each after those that it needs, those of a lane one after another, done ones skipped."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.core import storage
 from pipeline.reproduce.cells import Cell
@@ -15,6 +17,8 @@ CommandsOf = Callable[[Cell], tuple[Command, ...]]
 """What makes a cell; asked when all that it needs is done."""
 Start = Callable[[Cell, Command], bool]
 """Runs a command to its end; returns whether it went well."""
+TRACKED = ("train", "system")
+"""Kinds of cells whose commands look for MLflow's tables in their lane's storage."""
 STORE = ("annotations.db", "annotations.db-wal", "annotations.db-shm")
 
 
@@ -75,6 +79,23 @@ def _startable(desk: Desk, waiting: Sequence[Cell], running: Sequence[Cell], roo
             busy.add(cell.lane)
             found.append(cell)
     return found
+
+
+def make_databases(desk: Desk, wanted: Sequence[str]) -> None:
+    """Make MLflow's tables for the lanes that will train, unless a server has them or storage is remote.
+
+    Args:
+        desk: where it works.
+        wanted: names of cells.
+    """
+    if os.environ.get("MLFLOW_TRACKING_URI") or not storage.is_local(desk.out):
+        return
+    lanes = {desk.storage(cell) for cell in left(desk, wanted) if cell.kind in TRACKED}
+    for folder in sorted(lanes):
+        if not (file := Path(storage.local_path(folder)) / "mlflow.db").exists():
+            from pipeline.tracking.run import make_database  # MLflow takes seconds to import
+
+            make_database(file)
 
 
 def _run(desk: Desk, cell: Cell, commands: tuple[Command, ...], start: Start) -> float | None:

@@ -209,6 +209,21 @@ def read_documents(uri: str, run_id: str, names: Sequence[str]) -> dict[str, Any
         ) from error
 
 
+def make_database(file: Path) -> None:
+    """Make MLflow's tables in a SQLite file that is not there yet: whole, or not at all.
+
+    MLflow makes them in the first run that looks for them, and a process killed on the way leaves a file that no later
+    run can use. Two runs that are first at the same time disturb each other likewise.
+    """
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".tmp-") as folder:
+        new = Path(folder) / file.name
+        client_of(f"sqlite:///{new}").search_experiments(max_results=1)
+        new.replace(file)
+
+
 def client_of(uri: str) -> MlflowClient:
     """Return a client that gives up on an absent server within seconds, not MLflow's minutes, and says little."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

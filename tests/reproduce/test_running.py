@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.reproduce.commands import LINK, Command
 from pipeline.reproduce.launcher import Launcher
-from pipeline.reproduce.running import run_cells
+from pipeline.reproduce.running import make_databases, run_cells
 
 
 def launcher(tmp_path, service=nullcontext):
@@ -123,3 +123,18 @@ def test_commands_are_typed_for_where_they_run(tmp_path):
     }
     local = Command(argv=("jobs/x.py",), submitted=False)
     assert Launcher(on="laptop", logs=Path(), service=nullcontext).typed(local) == ("jobs/x.py",)
+
+
+def test_the_lanes_that_train_have_mlflows_tables_before(desk, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    make_databases(desk, ["net-one"])
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("runs/*/*")] == ["runs/a/mlflow.db"]
+    made = (tmp_path / "runs/a/mlflow.db").stat()
+    make_databases(desk, ["net-one"])
+    assert (tmp_path / "runs/a/mlflow.db").stat() == made
+
+
+def test_with_a_server_no_table_is_made(desk, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    make_databases(desk, list(desk.cells))
+    assert not (tmp_path / "runs").exists()

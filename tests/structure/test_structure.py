@@ -33,7 +33,7 @@ BESIDE = {
     "pipeline/finetune": TEACH,
     "pipeline/retrain": TEACH | {"pipeline.finetune"},
     "pipeline/tune": TEACH | {"pipeline.finetune", "pipeline.two_stream"},
-    "pipeline/reproduce": DATA | {"pipeline.eval", "pipeline.flow"},
+    "pipeline/reproduce": DATA | {"pipeline.eval", "pipeline.flow", "pipeline.tracking"},
     "jobs": {"models", "pipeline"},
     "benchmarks": {"models", "pipeline"},
 }

@@ -152,3 +152,32 @@ def _healthy(uri):
             return answer.status == 200
     except OSError:
         return False
+
+
+def test_tables_are_made_whole_and_used_by_the_first_run(tmp_path):
+    file = tmp_path / "new" / "mlflow.db"
+    tracking.make_database(file)
+    made = file.read_bytes()
+    tracking.make_database(file)
+    assert file.read_bytes() == made
+    assert [path.name for path in file.parent.iterdir()] == ["mlflow.db"]
+    tracked = TrackedRun(f"sqlite:///{file}", "test", "first", "key", artifact_root=str(tmp_path / "artifacts"))
+    run_id = tracked.begin({"a": 1}, {}, {})
+    assert MlflowClient(tracked.uri).get_run(run_id).data.params == {"a": "1"}
+
+
+def test_a_process_killed_while_making_tables_leaves_no_file_that_cannot_be_used(tmp_path):
+    """MLflow's own way leaves half of the tables, and every later run fails on them."""
+    file = tmp_path / "mlflow.db"
+    program = (
+        "import os, pathlib, signal, sys; from pipeline.tracking import run\n"
+        "def killed(uri):\n"
+        "    pathlib.Path(uri.removeprefix('sqlite:///')).write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run.client_of = killed\n"
+        "run.make_database(pathlib.Path(sys.argv[1]))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(file)], check=False).returncode == -9
+    assert not file.exists()
+    tracking.make_database(file)
+    assert file.exists()

@@ -52,6 +52,8 @@ export class Saver {
     this.timers = timers ?? { set: (work, ms) => setTimeout(work, ms), clear: (timer) => clearTimeout(timer) };
     this.version = record.version;
     this.strokes = record.strokes;
+    /** Strokes on their way into the journal: not to be sent yet, but nothing is saved while there are any. */
+    this.coming = 0;
     this.acknowledged = record.acknowledged;
     /** @type {Operation | null} */
     this.operation = record.operation;
@@ -78,11 +80,13 @@ export class Saver {
 
   /** A stroke was made, and is on its way into the journal. */
   announced() {
+    this.coming += 1;
     if (!this.closed && !this.#stuck() && this.status !== "local") this.#say("saving");
   }
 
   /** It is there. */
   changed() {
+    this.coming = Math.max(0, this.coming - 1);
     this.strokes += 1;
     if (this.#stuck()) return;
     if (!this.sending && this.status !== "local") this.#later(QUIET_MS);
@@ -227,7 +231,7 @@ export class Saver {
     this.version = answer.version;
     this.acknowledged = strokes;
     await this.#remember({ version: answer.version, acknowledged: strokes, operation: null });
-    this.#say(this.pending ? "saving" : "saved");
+    this.#say(this.pending || this.coming > 0 ? "saving" : "saved");
   }
 
   /** @returns {Promise<number | null>} when to try again */

@@ -71,6 +71,19 @@ test("strokes within 400 ms become one save, with the version that was read", as
   assert.equal(world.said.at(-1), "saved");
 });
 
+test("it is not called saved while a stroke is on its way into the journal", async () => {
+  const world = await desk([ok(4), ok(5)]);
+  await world.stroke();
+  world.saver.announced(); // the next stroke; the journal is slow
+  await world.turn();
+  assert.equal(world.sent.length, 1);
+  assert.equal(world.said.at(-1), "saving");
+  world.saver.changed();
+  await world.turn();
+  assert.equal(world.sent.length, 2);
+  assert.equal(world.said.at(-1), "saved");
+});
+
 test("without an answer the same operation is repeated, waiting longer each time, until it is answered", async () => {
   const lost = Array.from({ length: 6 }, () => new Unreachable());
   const world = await desk([...lost, ok(4), ok(5)]);

@@ -271,3 +271,31 @@ def test_signing_out_gives_the_clip_back(service, somebody, answers):
     page.get_by_role("button", name="Sign out").click()
     expect(page.locator("#dialog")).to_contain_text("Sign in")
     assert all(row["holder"] is None for row in answers(server, "tasks"))
+
+
+def test_signing_out_gives_back_a_clip_that_is_still_on_its_way(service, somebody, answers, until):
+    def held():
+        return sum(row["holder"] is not None for row in answers(server, "tasks"))
+
+    def hold_up_the_second_claim(route):
+        if route.request.method != "POST":
+            return route.continue_()
+        # The server has done what it was asked for, and the page does not know it yet.
+        routes.append((route, route.fetch()))
+        if len(routes) == 1:
+            routes[0][0].fulfill(response=routes[0][1])
+        return None
+
+    server, routes = service(), []
+    aya = somebody(server)
+    aya.context.route(lambda url: url.endswith("/leases"), hold_up_the_second_claim)
+    page = aya.tab()
+    until(lambda: page.wait_for_timeout(50) or len(routes) == 2)
+    page.locator("#open-settings").click()
+    page.get_by_role("button", name="Sign out").click()
+    until(lambda: page.wait_for_timeout(50) or held() == 1)
+    page.wait_for_timeout(300)
+    route, answer = routes[1]
+    route.fulfill(response=answer)
+    expect(page.locator("#dialog")).to_contain_text("Sign in")
+    assert held() == 0

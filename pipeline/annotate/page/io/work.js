@@ -89,11 +89,11 @@ export class Work {
   /** @param {Promise<Task | null>} coming */
   #keepAhead(coming) {
     const ahead = coming
-      .then((task) => {
+      .then(async (task) => {
         if (!task?.lease) return null;
         if (this.ahead !== ahead) {
           // The work was given back in the meantime.
-          void this.api.release(task.lease);
+          await this.api.release(task.lease);
           return null;
         }
         this.aheadLease = task.lease;
@@ -130,14 +130,15 @@ export class Work {
     return this.#take(await this.#open(taken.item, taken));
   }
 
-  /** Gives back what this tab holds. */
-  release() {
+  /** Gives back what this tab holds, and what a claim on its way will have given it. */
+  async release() {
+    const coming = this.ahead;
     const leases = [this.current, this.aheadLease].filter((lease) => lease?.token);
     cool(this.warming);
     this.current = null;
     this.ahead = null;
     this.aheadLease = null;
-    return Promise.allSettled(leases.map((lease) => this.api.release(lease)));
+    await Promise.allSettled([coming, ...leases.map((lease) => this.api.release(lease))]);
   }
 
   /** @param {Task} task */

@@ -3,35 +3,40 @@
 And the way back, for showing people where a network looks: its map of a clip, laid on the whole picture.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import grid_sample
 
 from pipeline.annotate.schema import SPATIAL
-from pipeline.data.feed.place import Place
+from pipeline.data.feed.place import Place, overlap
 from pipeline.finetune.edits import Edit
 
 
 def cut(maps_NHW: Tensor, place: Place, height: int, width: int) -> Tensor:
     """Return maps of whole pictures as the clip shows them, N x height x width.
 
-    Bilinear; where a cell of the result covers more than one of the map, the mean over it, so that nothing that a
-    person marked falls between two cells of a coarse network.
+    People paint cells, so a map is taken as constant within each of its own; a cell of the result has the mean over the
+    part of the picture that it covers, exactly. Nothing that was marked falls between two cells of a coarse network.
     """
-    finer = max(
-        1, math.ceil(place.height * maps_NHW.shape[1] / height), math.ceil(place.width * maps_NHW.shape[2] / width)
-    )
-    rows_h = place.top + _centres(height * finer) * place.height
-    columns_w = place.left + _centres(width * finer) * place.width
+    down_hH = _shares(place.top, place.height, height, maps_NHW.shape[1])
+    across_wW = _shares(place.left, place.width, width, maps_NHW.shape[2])
     if place.flip:
-        columns_w = columns_w.flip(0)
-    fine_N1hw = _sampled(maps_NHW, rows_h, columns_w)
-    return (avg_pool2d(fine_N1hw, finer) if finer > 1 else fine_N1hw)[:, 0]
+        across_wW = across_wW.flip(0)
+    return torch.einsum("hH,NHW,wW->Nhw", down_hH, maps_NHW, across_wW)
+
+
+def _shares(start: float, size: float, parts: int, cells: int) -> Tensor:
+    """Return how much of each of `parts` equal parts of a stretch of 0 to 1 lies in each of `cells` of the whole.
+
+    float32, parts x cells; every row adds up to 1.
+    """
+    edges = start + size * np.arange(parts + 1) / parts
+    shares = overlap(edges[:-1], edges[1:], cells)
+    return torch.from_numpy((shares / shares.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def laid_out(maps_Nhw: Tensor, place: Place, height: int, width: int) -> Tensor:

@@ -5,6 +5,7 @@ needs them, instead of travelling with the batch.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,14 +63,14 @@ def centre_place(height: int, width: int, clip: ClipConfig, *, flip: bool = Fals
 
 def covered(boxes_N4: Boxes, rows: int, columns: int) -> npt.NDArray[np.float32]:
     """Return which share of each cell of a grid over the picture lies in boxes that do not overlap: rows x columns."""
-    across_Nw = _overlap(boxes_N4[:, 0], boxes_N4[:, 2], columns)
-    down_Nh = _overlap(boxes_N4[:, 1], boxes_N4[:, 3], rows)
+    across_Nw = overlap(boxes_N4[:, 0], boxes_N4[:, 2], columns)
+    down_Nh = overlap(boxes_N4[:, 1], boxes_N4[:, 3], rows)
     share_hw: npt.NDArray[np.float32] = np.einsum("nh,nw->hw", down_Nh, across_Nw).astype(np.float32)
     return share_hw
 
 
-def _overlap(start_N: Boxes, end_N: Boxes, cells: int) -> npt.NDArray[np.float64]:
-    """Return which share of each of `cells` equal parts of 0 to 1 lies between start and end: N, cells."""
+def overlap(start_N: npt.NDArray[Any], end_N: npt.NDArray[Any], cells: int) -> npt.NDArray[np.float64]:
+    """Return which share of each of `cells` equal parts of 0 to 1 lies between start and end: N x cells."""
     edge = np.arange(cells + 1) / cells
     low_NX = np.maximum(start_N[:, None].astype(np.float64), edge[:-1])
     high_NX = np.minimum(end_N[:, None].astype(np.float64), edge[1:])

@@ -10,7 +10,8 @@ from typing import Literal
 from jobs.recipes.demo import stabn_demo
 from jobs.recipes.two_stream_demo import two_stream_demo
 from pipeline.train.recipe import ComputeConfig, Expected, OptimConfig, Recipe, TrainConfig
-from pipeline.two_stream.recipe import Round, StreamPart, SystemExpected, TwoStreamRecipe
+from pipeline.two_stream import presets
+from pipeline.two_stream.recipe import Round, SystemExpected, TwoStreamRecipe
 
 COST = "one to two minutes on a core"
 
@@ -120,20 +121,8 @@ def two_stream_alternating_bench() -> TwoStreamRecipe:
     Cost: minutes on a core.
     Expect: as two_stream_bench.
     """
-    recipe = two_stream_bench()
-
-    def stepwise(part: StreamPart) -> StreamPart:
-        return replace(part, optim=replace(part.optim, schedule="multistep", milestones=(6.0, 8.0)))
-
-    return replace(
-        recipe,
-        name="two_stream_alternating_bench",
-        spatial=stepwise(recipe.spatial),
-        temporal=stepwise(recipe.temporal),
-        order="alternating",
-        rounds=tuple(Round(epochs=3, schedule="continue") for _ in range(3)),
-        attention=replace(recipe.attention, source="last"),
-    )
+    name = "two_stream_alternating_bench"
+    return presets.in_turns(two_stream_bench(), name, rounds=3, epochs=3, milestones=(6.0, 8.0))
 
 
 def plain_two_stream_bench() -> TwoStreamRecipe:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from pipeline.data.config import DataConfig
 from pipeline.train.recipe import ComputeConfig, OptimConfig, TrainConfig
+from pipeline.two_stream import presets
 from pipeline.two_stream.recipe import (
     AttentionConfig,
     MapsConfig,
@@ -63,20 +64,8 @@ def two_stream_alternating_demo() -> TwoStreamRecipe:
     Cost: twice that of two_stream_demo: 8 runs and 9 extractions.
     Expect: as two_stream_demo.
     """
-    recipe = two_stream_demo()
-
-    def stepwise(part: StreamPart) -> StreamPart:
-        return replace(part, optim=replace(part.optim, schedule="multistep", milestones=(8.0, 10.0)))
-
-    return replace(
-        recipe,
-        name="two_stream_alternating_demo",
-        spatial=stepwise(recipe.spatial),
-        temporal=stepwise(recipe.temporal),
-        order="alternating",
-        rounds=tuple(Round(epochs=3, schedule="continue") for _ in range(4)),
-        attention=replace(recipe.attention, source="last"),
-    )
+    name = "two_stream_alternating_demo"
+    return presets.in_turns(two_stream_demo(), name, rounds=4, epochs=3, milestones=(8.0, 10.0))
 
 
 def two_stream_unsupervised_demo() -> TwoStreamRecipe:

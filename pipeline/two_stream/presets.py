@@ -52,13 +52,7 @@ def alternating(name: str, classes: int, expected: SystemExpected) -> TwoStreamR
     shown 0.1 everywhere.
     """
     recipe = cross_attention(name, classes, expected)
-    return replace(
-        recipe,
-        order="alternating",
-        rounds=tuple(Round(epochs=1, schedule="continue") for _ in range(300)),
-        maps=replace(recipe.maps, stride=10),
-        attention=replace(recipe.attention, source="last"),
-    )
+    return in_turns(replace(recipe, maps=replace(recipe.maps, stride=10)), name, rounds=300, epochs=1)
 
 
 def plain_two_stream(name: str, classes: int, expected: SystemExpected) -> TwoStreamRecipe:
@@ -81,6 +75,34 @@ def tsn(name: str, classes: int, expected: SystemExpected) -> TwoStreamRecipe:
         spatial=_part(RGB_SCALES, RGB_CLIP, 0.8, milestones),
         temporal=_part(FLOW_SCALES, FLOW_CLIP, 0.7, milestones),
         rounds=(Round(epochs=80),),
+    )
+
+
+def in_turns(
+    recipe: TwoStreamRecipe, name: str, *, rounds: int, epochs: int, milestones: tuple[float, ...] = ()
+) -> TwoStreamRecipe:
+    """Return a system that Algorithm 1 trains: short rounds that share one schedule, attention nets from the last.
+
+    Args:
+        recipe: of a system in two phases.
+        name: of the new recipe.
+        rounds: how often the streams make new maps for each other.
+        epochs: of a round.
+        milestones: epochs, over all rounds, after which the learning rate falls; the recipe's own if there are none.
+    """
+
+    def stepwise(part: StreamPart) -> StreamPart:
+        optim = replace(part.optim, schedule="multistep", milestones=milestones) if milestones else part.optim
+        return replace(part, optim=optim)
+
+    return replace(
+        recipe,
+        name=name,
+        order="alternating",
+        spatial=stepwise(recipe.spatial),
+        temporal=stepwise(recipe.temporal),
+        rounds=tuple(Round(epochs=epochs, schedule="continue") for _ in range(rounds)),
+        attention=replace(recipe.attention, source="last"),
     )
 
 

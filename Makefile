@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install demo demo-two-stream demo-sweep demo-annotate demo-loop demo-retrain test test-all check format bench clean
+.PHONY: help install demo demo-two-stream demo-sweep demo-annotate demo-loop demo-retrain reproduce-synth test test-all check format bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,6 +38,9 @@ demo-retrain: $(READY) ## two nights of retraining: good batches promote, bad on
 
 demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunings and the control
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_sweep.py
+
+reproduce-synth: $(READY) ## every table and claim of the papers on the synth bench -> docs/reproduction/synth.md; killed, it goes on
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/reproduce.py all --beyond --data synth --document docs/reproduction/synth.md
 
 # Files of tests that start Ray get a process each: a driver that joins one cluster after another keeps threads and
 # references of the earlier ones, and now and then waits for a task of a cluster that is gone. They mostly wait for Ray's

@@ -93,7 +93,7 @@ def measure(
     asked = replace(job, inversions=INVERSIONS, maps="temporal" if known is None else "all")
     hits: dict[str, tuple[int, bool]] = {}
     rows = _noted(predict(dataset, asked), hits)
-    found = evaluate(rows, len(dataset.classes), INVERSIONS, predictions, {"checkpoint": job.checkpoint})
+    found = evaluate(rows, len(dataset.classes), INVERSIONS, predictions, _about(dataset, job))
     pointed = any(edit.maps for edit in heldout.values())
     seen = list(attend(dataset.root, videos, replace(job, maps="all" if pointed else "temporal")))
     agreement = (
@@ -108,6 +108,17 @@ def measure(
             on_object = point(maps, known, places)
         where = Where(*compare_maps(seen, heldout, places), on_object)
     return Measured(job.checkpoint, Answers(found.perception, hits), nearness(seen, heldout), agreement, where)
+
+
+def _about(dataset: PreparedDataset, job: PredictJob) -> dict[str, str]:
+    """What a reader of the answers needs to know whether others compare with them."""
+    return {
+        "checkpoint": job.checkpoint,
+        "passport": dataset.passport,
+        "split": f"{job.split}, fold {job.fold}",
+        "protocol": job.protocol.describe(),
+        "precision": str(job.precision),
+    }
 
 
 def nearness(seen: Iterable[VideoAttention], edits: Mapping[str, Edit]) -> Nearness:

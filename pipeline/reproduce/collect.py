@@ -183,13 +183,7 @@ def _members(desk: Desk, cell: Cell, picked: Picked, label_N: npt.NDArray[np.int
 
 
 def about_of(desk: Desk, cell: Cell, file: str) -> About:
-    """Return under what a cell's predictions were made.
-
-    A fine-tuning asks its networks as its base was tested, and says so nowhere in their predictions.
-    """
-    if cell.kind == "finetune":
-        base = next(desk.cells[name] for name in cell.needs if desk.cells[name].kind == "test")
-        return about_of(desk, base, "predictions.parquet")
+    """Return under what a cell's predictions were made."""
     metadata = pq.read_schema(**_file(desk, cell, file)).metadata
     return About(*(metadata[f"star.{name}".encode()].decode() for name in ("protocol", "passport")))
 

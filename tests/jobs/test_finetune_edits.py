@@ -64,7 +64,9 @@ def test_a_fine_tuning_is_compared_with_its_base_and_its_control(
     assert found["edited_classes"] == [0, 1]
     assert list(found["networks"]) == ["before", "after", "control"]
     for name, network in found["networks"].items():
-        rows = pq.read_table(out / f"predictions-{name}.parquet").to_pylist()
+        answers = pq.read_table(out / f"predictions-{name}.parquet")
+        assert b"stride 1 (dense)" in answers.schema.metadata[b"star.protocol"]
+        rows = answers.to_pylist()
         plain = [row for row in rows if row["inversion"] == "none"]
         right = [int(np.argmax(row["scores"])) == row["label"] for row in plain]
         edited = [hit for hit, row in zip(right, plain, strict=True) if row["label"] in (0, 1)]

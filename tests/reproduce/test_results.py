@@ -63,7 +63,7 @@ class Bench:
         ]
         rows += [{"id": "hidden", "label": -1, "inversion": how, "scores": scores(0, 0)} for how in ranks]
         about = {"star.protocol": protocol, "star.passport": "passport-of-ssv2"}
-        self.table(name, file, rows, {} if "predictions-" in file else about)
+        self.table(name, file, rows, about)
 
     def table(self, name, file, rows, about):
         folder = Path(self.desk.folder(self.desk.cells[name]))
@@ -122,6 +122,9 @@ def test_a_number_of_another_pipeline_is_refused(bench):
         measured(bench.desk, Picked("s0-stabn-r50-one"), "S0")
     with pytest.raises(ValueError, match="is not the pipeline of S3"):
         measured(bench.desk, Picked("s0-stabn-r50-one"), "S3")
+    bench.predictions("s0-edits", {"none": first(20)}, "predictions-after.parquet", protocol=UNIFORM)
+    with pytest.raises(ValueError, match="s0-edits was measured with 1 clip of 8 segments"):
+        measured(bench.desk, Picked("s0-edits", "predictions-after.parquet"), "S0")
 
 
 def parts(*pairs):

@@ -6,7 +6,9 @@
 | with    | last round  | the other stream's map, from its attention net     |
 | blind   | last round  | 0.1 everywhere: what the longer training alone did |
 
-No label gets here. Letters: P place, V crop, K class, H and W of a picture, C channel, h and w of a map.
+A system that never makes maps has "without" alone, of its last round. No label gets here.
+
+Letters: P place, V crop, K class, H and W of a picture, C channel, h and w of a map.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +28,7 @@ from pipeline.two_stream.look import Seen
 from pipeline.two_stream.networks import load_stream
 from pipeline.two_stream.recipe import TwoStreamRecipe, sight_of, stream_config
 from pipeline.two_stream.samples import STREAMS, Pixels, Sight, Stream
-from pipeline.two_stream.stages import stages
+from pipeline.two_stream.stages import unaided_stage
 from pipeline.two_stream.system import System
 from pipeline.two_stream.views import Crops, Picture, crop
 
@@ -106,11 +108,10 @@ class Answerer:
         self._sights: dict[Stream, Sight] = {s: sight_of(stream_config(system.recipe, s)) for s in STREAMS}
 
     def _first_net(self, system: System, stream: Stream) -> StreamNet:
-        """Return the network of the first round, which may be in the system already."""
+        """Return the network that is asked without maps, which may be in the system already."""
         if self._two is not None and system.recipe.attention.source == "first":
             return self._two.first_spatial if stream == "spatial" else self._two.first_temporal
-        name = next(s.name for s in stages(system.recipe) if s.kind == "train" and s.stream == stream)
-        return load_stream(system.checkpoint(name))
+        return load_stream(system.checkpoint(unaided_stage(system.recipe, stream)))
 
     @torch.inference_mode()
     def answer(self, seen: Sequence[Seen]) -> Answer:

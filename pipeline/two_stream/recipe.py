@@ -197,15 +197,9 @@ class TwoStreamRecipe:
                     fix="set pair.short_side",
                 )
             )
-        if not self.rounds or (len(self.rounds) > 1 and not self.network.attention_channel):
-            raise UserError(
-                problem(
-                    "These rounds make no system",
-                    got=f"{len(self.rounds)} rounds, network.attention_channel={self.network.attention_channel}",
-                    allowed="one round or more; a second one differs from the first by its maps, so needs the channel",
-                    fix="set rounds, or network.attention_channel=true",
-                )
-            )
+        if not self.rounds:
+            fix = "set rounds; without network.attention_channel a second one is as much training without maps"
+            raise UserError(problem("A system needs rounds", got="none", allowed="one or more", fix=fix))
         parts = {stream: part_of(self, stream).optim.schedule for stream in STREAMS}
         if any(r.schedule == "continue" for r in self.rounds) and set(parts.values()) != {"multistep"}:
             raise UserError(

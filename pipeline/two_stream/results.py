@@ -21,7 +21,7 @@ from pipeline.two_stream.predict import TestRun, column
 from pipeline.two_stream.system import System
 
 NAMES: dict[Variant, str] = {
-    "without": "without attention (first round)",
+    "without": "without attention",
     "with": "with attention (last round, maps from the attention nets)",
     "blind": "last round, 0.1 instead of maps",
 }

@@ -93,6 +93,11 @@ def first_stage(recipe: TwoStreamRecipe, stream: Stream) -> str:
     return _run(_source(recipe), stream)
 
 
+def unaided_stage(recipe: TwoStreamRecipe, stream: Stream) -> str:
+    """Return the run whose network a test asks without maps: before any were made, or the last where none ever are."""
+    return _run(1, stream) if recipe.network.attention_channel else final_stage(recipe, stream)
+
+
 def attention_stage(recipe: TwoStreamRecipe, stream: Stream) -> str:
     """Return the run whose checkpoint holds the attention net on a stream's features."""
     return final_stage(recipe, OTHER[stream]) if _by_labels(recipe) else f"attention-{stream}"

@@ -15,6 +15,7 @@ from pipeline.two_stream.stages import (
     first_stage,
     stages,
     stream_recipe,
+    unaided_stage,
 )
 
 TWO_PHASES = TwoStreamRecipe(name="two")
@@ -90,8 +91,17 @@ def test_trap_22_attention_nets_learn_from_networks_that_need_no_map(recipe):
 
 def test_a_baseline_has_no_maps():
     assert listed(BASELINE) == [("r1-spatial", "", ""), ("r1-temporal", "", "")]
-    with pytest.raises(UserError, match=r"2 rounds, network\.attention_channel=False"):
-        replace(BASELINE, rounds=(Round(), Round()))
+    with pytest.raises(UserError, match="A system needs rounds"):
+        replace(BASELINE, rounds=())
+
+
+def test_as_much_training_without_maps_is_tested_by_its_last_round():
+    longer = replace(BASELINE, rounds=(Round(), Round()))
+    first = [("r1-spatial", "", ""), ("r1-temporal", "", "")]
+    assert listed(longer) == [*first, ("r2-spatial", "r1-spatial", ""), ("r2-temporal", "r1-temporal", "")]
+    for stream in ("spatial", "temporal"):
+        assert unaided_stage(longer, stream) == f"r2-{stream}"
+        assert unaided_stage(BASELINE, stream) == unaided_stage(TWO_PHASES, stream) == f"r1-{stream}"
 
 
 def test_a_continued_schedule_is_that_of_one_long_run():

@@ -73,9 +73,11 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## the benchmarks; prints ratios of interleaved runs
+bench: $(READY) ## two benchmarks, data feed and TV-L1 on a CPU, as ratios of interleaved runs; benchmarks/ has the others
 	$(BIN)/python benchmarks/feed.py
 	$(BIN)/python benchmarks/tvl1.py
 
-clean: ## remove the virtual environment and what the demo made
-	rm -rf $(VENV) runs
+# A training without --storage writes to runs/ too, so only folders with a demo's marker go (jobs/demo_steps.py).
+clean: ## remove the virtual environment, and each folder in runs/ that a demo made (it holds .star-demo)
+	rm -rf $(VENV)
+	@for marker in runs/*/.star-demo; do if [ -e "$$marker" ]; then (set -x; rm -rf "$${marker%/*}"); fi; done

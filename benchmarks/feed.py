@@ -11,8 +11,9 @@ shards     the feed's own functions read, decode and augment the same clips, in 
 feed       the same through Ray Data with N CPUs, to batches in one more process, as a training worker sees them
 
 Beside clips a second stands the CPU time of a clip, over every process that had a part in it (Ray's own too): on a
-machine that others use as well it says more. Two promises are checked: shards at least 4 times originals (shards at
-short side 128, clips of 32 x 112 x 112), and the feed at least 0.8 of shards. Linux only: it reads /proc.
+machine that others use as well it says more. Two aims, this project's own, stand beside the ratios: shards at least 4
+times originals (shards at short side 128, clips of 32 x 112 x 112), and the feed at least 0.8 of shards. Linux only: it
+reads /proc.
 """
 
 import argparse
@@ -232,14 +233,14 @@ def measure(case: Case, processes: int, rounds: int, seconds: float) -> list[str
 
 
 def report(case: Case, processes: int, speeds: dict[str, list[Speed]], spent: list[dict[str, float]]) -> list[str]:
-    """Put medians, the ratios of the promises and the shares of a clip's CPU time into lines."""
+    """Put medians, the ratios beside their aims and the shares of a clip's CPU time into lines."""
 
-    def line(kind: str, base: str, promise: str) -> str:
+    def line(kind: str, base: str, aim: str) -> str:
         mine, other = speeds[kind], speeds[base]
         middle = statistics.median(s.clips_s for s in mine), statistics.median(s.cpu_ms for s in mine)
         clock = statistics.median(s.clips_s / o.clips_s for s, o in zip(mine, other, strict=True))
         cpu = statistics.median(o.cpu_ms / s.cpu_ms for s, o in zip(mine, other, strict=True))
-        ratio = f"   {clock:.2f} x {base}, by CPU time {cpu:.2f} x ({promise})" if promise else ""
+        ratio = f"   {clock:.2f} x {base}, by CPU time {cpu:.2f} x ({aim})" if aim else ""
         return f"  {kind:10}{middle[0]:7.1f} clips/s {middle[1]:7.2f} CPU ms a clip{ratio}"
 
     whole = statistics.median(s.cpu_ms for s in speeds["feed"])
@@ -250,8 +251,8 @@ def report(case: Case, processes: int, speeds: dict[str, list[Speed]], spent: li
         f"clips of 32 x {case.size} x {case.size}, shards at short side {case.short_side}, "
         f"{processes} process(es), medians of {rounds} rounds, load {os.getloadavg()[0]:.0f}",
         line("originals", "originals", ""),
-        line("shards", "originals", "promised: 4" if case.size == 112 else "no promise at this size"),
-        line("feed", "shards", "promised: 0.8"),
+        line("shards", "originals", "aim: 4" if case.size == 112 else "no aim at this size"),
+        line("feed", "shards", "aim: 0.8"),
         "  CPU time  " + ", ".join(f"{name} {100 * value:.0f} %" for name, value in shares.items()),
         "  rounds    " + "; ".join(f"{k} " + " ".join(f"{s.clips_s:.0f}" for s in v) for k, v in speeds.items()),
     ]

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.cli import guarded
-from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, network, run, show
+from jobs.demo_steps import CHECKOUT, LAPTOP, claimed, cluster, network, run
+from jobs.steps import show
 
 RECIPE = "stabn_demo"
 GUIDE = (

@@ -1,42 +1,38 @@
 """What the demos share: steps that are printed before they run, a folder that may be emptied, a Ray cluster."""
 
 import contextlib
-import fcntl
-import os
-import re
-import shlex
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from jobs import steps
 from jobs.cli import here
 from pipeline.core.errors import UserError, problem
+from pipeline.core.processes import tied
 
-CHECKOUT, LAPTOP = Path(__file__).resolve().parents[1], "cluster/laptop.sh"
+CHECKOUT, LAPTOP = steps.CHECKOUT, "cluster/laptop.sh"
 MARKER = ".star-demo"  # lies in a folder that a demo made, and may therefore delete
-
-
-def show(title: str, *command: str) -> None:
-    """Print a step as it can be typed."""
-    print(f"\n== {title}\n$ {shlex.join(command)}", flush=True)
 
 
 def run(title: str, *command: str, expected: int = 0) -> None:
     """Run one step, its output shown; the step's own message explains another exit status than the expected one."""
     started_s = time.monotonic()
-    show(title, *command)
-    status = subprocess.run(command, cwd=CHECKOUT, check=False).returncode  # noqa: S603 (our own commands)
+    steps.show(title, *command)
+    status = subprocess.run((*tied(), *command), cwd=CHECKOUT, check=False).returncode  # noqa: S603 (our own commands)
     if status != expected:
-        fix = f"mend what the output above says, then: python {here(sys.argv[0])} --keep"
+        fix = f"mend what the output above says, then: {_again()}"
         raise UserError(problem(f"'{title}' failed", got=f"exit status {status}", allowed=str(expected), fix=fix))
     print(f"   {time.monotonic() - started_s:.0f} s", flush=True)
 
 
-@contextlib.contextmanager
-def claimed(out: Path, *, keep: bool) -> Iterator[None]:
+def _again() -> str:
+    return f"python {here(sys.argv[0])} --keep"
+
+
+def claimed(out: Path, *, keep: bool) -> AbstractContextManager[None]:
     """Have a demo's folder for the steps inside, and nobody else at the same time.
 
     Args:
@@ -44,32 +40,10 @@ def claimed(out: Path, *, keep: bool) -> Iterator[None]:
         keep: use what lies in it; False empties it first.
 
     Raises:
-        UserError: another demo has the folder now, or no demo made the folder that is to be emptied.
+        UserError: another command has the folder now, or no demo made the folder that is to be emptied.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    found = {path.name for path in out.iterdir()}
-    if not keep and found and MARKER not in found:
-        fix = "give another --out, or add --keep to use the folder as it is"
-        raise UserError(problem("The folder is not a demo's", got=str(out), allowed="a new or empty folder", fix=fix))
-    descriptor = os.open(out, os.O_RDONLY)  # the kernel opens the lock again however this process ends
-    try:
-        _lock(descriptor, out)
-        if not keep:
-            for path in out.iterdir():
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        if not keep or not found:
-            (out / MARKER).touch()
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, out: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        fix = "wait for it or stop it, or give another --out"
-        raise UserError(problem("A demo runs in the folder", got=str(out), allowed="one at a time", fix=fix)) from None
+    fix = "give another --out, or add --keep to use the folder as it is"
+    return steps.claimed(out, marker=MARKER, keep=keep, fix=fix)
 
 
 @contextlib.contextmanager
@@ -113,22 +87,6 @@ def network(out: Path, recipe: str, *dials: str) -> None:
     run(f"train {recipe}", LAPTOP, "submit", "jobs/train_stabn.py", recipe, *where)
 
 
-@contextlib.contextmanager
-def service(*command: str) -> Iterator[str]:
+def service(*command: str) -> AbstractContextManager[str]:
     """Serve the campaign while the steps inside run; gives the admin's link."""
-    show("serve the campaign", *command)
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 (ours)
-        assert server.stdout is not None, "a pipe was asked for"
-        try:
-            link = ""
-            for line in server.stdout:
-                print(line, end="", flush=True)
-                link = found[1] if (found := re.match(r"invitation for .*: (\S+)$", line)) else link
-                if line.startswith("serving at"):
-                    break
-            else:
-                fix = f"mend what it says, then: python {sys.argv[0]} --keep"
-                raise UserError(problem("The service ended", got=server.wait(), allowed="a running service", fix=fix))
-            yield link
-        finally:
-            server.terminate()
+    return steps.service(*command, again=_again())

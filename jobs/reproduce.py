@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.cli import find_recipe, guarded, placed
-from jobs.demo_steps import claimed, service
+from jobs.steps import claimed, service
 from pipeline.core import storage
 from pipeline.core.config import override, to_dict
 from pipeline.reproduce import written
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace, desk: Desk, wanted: Sequence[str]) -> tuple[st
     at_once = args.at_once or (2 if synth else 1)
     launcher = Launcher(on=args.on, logs=out / "logs", service=service)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(claimed(out, keep=True))
+        stack.enter_context(claimed(out, marker=".star-reproduction"))
         if any(desk.state(desk.cells[name]) in ("to run", "waits") for name in wanted):
             stack.enter_context(cluster(args.on, out, at_once))
         make_databases(desk, wanted)

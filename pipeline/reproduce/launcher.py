@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.core.processes import tied
 from pipeline.reproduce.cells import Cell
 from pipeline.reproduce.commands import LINK, Command
 
@@ -21,8 +21,6 @@ On = Literal["laptop", "cluster", "here"]
 """laptop: a cluster of this machine, started when it is not up. cluster: the one that RAY_ADDRESS names. here: none is
 shared; every job starts its own Ray in its own process."""
 SUBMIT = {"laptop": (LAPTOP, "submit"), "cluster": ("ray", "job", "submit", "--working-dir", ".", "--"), "here": ()}
-TIED = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command that the kernel shall end when we are killed: two of them would otherwise write the same files."""
 TAIL = 30
 """Last lines of a failed command's output that are shown."""
 MINE = ".cluster"
@@ -37,7 +35,7 @@ class Launcher:
     logs: Path
     """Folder of the outputs, a file a cell."""
     service: Callable[..., AbstractContextManager[str]]
-    """Has a service up for a while; gives the invitation that it prints."""
+    """Has a service up for a while, tied to our life like every command; gives the invitation that it prints."""
 
     def typed(self, command: Command) -> tuple[str, ...]:
         """Return a command as a person types it."""
@@ -49,7 +47,7 @@ class Launcher:
         print(f"$ {shlex.join(argv)}", flush=True)
         if not command.beside:
             return self._run(cell, argv)
-        with self.service(*tied(), *command.beside) as link:
+        with self.service(*command.beside) as link:
             return self._run(cell, tuple(link if word == LINK else word for word in argv))
 
     def _run(self, cell: Cell, argv: tuple[str, ...]) -> bool:
@@ -64,11 +62,6 @@ class Launcher:
             last = log.read_text(errors="replace").splitlines()[-TAIL:]
             print("\n".join([*last, f"exit status {done.returncode}; all of it: {log}"]), flush=True)
         return done.returncode == 0
-
-
-def tied() -> tuple[str, ...]:
-    """Return what ties a command to our life, where the system has it."""
-    return TIED if shutil.which(TIED[0]) else ()
 
 
 @contextlib.contextmanager

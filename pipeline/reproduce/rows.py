@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from pipeline.reproduce.cells import Bound, Cell, Drop, Group, Picked, Seconds, Source
-from pipeline.reproduce.papers import GROUPS, S1_COLUMNS, STREAMS, TOP
+from pipeline.reproduce.papers import GAIN, GROUPS, S1_COLUMNS, STREAMS, TOP
 from pipeline.reproduce.world import DATA, World
 
 BASE, EDITS = "s0-stabn-r50", "s0-edits"
@@ -212,10 +212,14 @@ def _network(name: str) -> str:
 
 
 def _s0_table_2() -> Bound:
-    rows: dict[str, Mapping[str, Source]] = {
-        row: {group: edited(network, group=group) for group in GROUPS} for row, network in NETWORKS.items()
-    }
-    standing = {row: _network(network) for row, network in NETWORKS.items()}
+    rows: dict[str, Mapping[str, Source]] = {}
+    standing = {}
+    for row, network in NETWORKS.items():
+        rows[row] = {group: edited(network, group=group) for group in GROUPS}
+        standing[row] = _network(network)
+        if network == "after":
+            rows[GAIN] = {g: Drop(of=edited(network, group=g), to=edited("before", group=g)) for g in GROUPS}
+            standing[GAIN] = f"{_network(network)}, less {_network('before')}"
     return Bound(key="s0-table-2", rows=rows, standing=standing, pictures={})
 
 

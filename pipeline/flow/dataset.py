@@ -18,7 +18,7 @@ from pipeline.flow.catalog import FlowRow
 from pipeline.flow.config import FlowConfig
 from pipeline.flow.store import JOB, EncodedFlow, read_flow
 
-SETTINGS, MANIFEST, CATALOG, SHARDS = "settings.json", "manifest.json", "catalog.parquet", "shards"
+SETTINGS, MANIFEST, CATALOG = "settings.json", "manifest.json", "catalog.parquet"
 FLOW = "flow"
 """Folder of the prepared data set below which its flow sets lie by default."""
 FORMAT = 1

@@ -5,10 +5,7 @@ into. The sidecar makes a shard count: whatever is killed, the next run finds wh
 """
 
 import hashlib
-import json
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,23 +16,26 @@ from pipeline.data.prepare.shard_task import Tally
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.catalog import READABLE
 from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.sidecars import (
+    Sidecars,
+    finished_sidecars,
+    is_current,
+    number_of,
+    numbers_of,
+    prune,
+    read_sidecars,
+    sizes_of,
+    sweep,
+    versions_in,
+)
 from pipeline.flow import catalog
 from pipeline.flow.catalog import QUARANTINED, FlowCounts, FlowRow
 from pipeline.flow.config import FlowConfig
-from pipeline.flow.dataset import CATALOG, FORMAT, MANIFEST, SETTINGS, SHARDS, changes
-from pipeline.flow.shard_task import FlowTask, make_shard, sidecar_of
+from pipeline.flow.dataset import CATALOG, FORMAT, MANIFEST, SETTINGS, changes
+from pipeline.flow.shard_task import FlowTask, make_shard
 from pipeline.flow.solver import Solver
 from pipeline.flow.tree import Tree
 
-_ABANDONED_S = 3600.0
-"""Age at which a temporary file has no writer any more."""
-_PARALLEL_READS = 16
-_SIDECAR = re.compile(r"\d{5,}\.json")
-_OURS = re.compile(r"\d{5,}(-[0-9a-f]{12}\.arrow|\.json)")
-"""Names of shards and sidecars; what a person put beside them is never deleted."""
-
-Sidecars = Mapping[int, dict[str, Any]]
-"""Shard number to its sidecar, in ascending order."""
 Tell = Callable[[int, int], None]
 """Called now and then with (pairs done, videos quarantined) in all."""
 Engine = Callable[[Sequence[FlowTask], Tell], None]
@@ -101,10 +101,10 @@ def extract(
     tasks = _plan(prepared, root, config, tree)
     _refuse_missing(prepared, tasks, tree)
     _claim(root, prepared, config, tree)
-    storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
-    shards = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
-    before = _sidecars(root, shards)
-    kept = {task.number for task in tasks if _current(task, before.get(task.number), shards, options.retry)}
+    sweep(root)
+    sizes = sizes_of(root)
+    before = read_sidecars(root, sizes)
+    kept = {task.number for task in tasks if _current(task, before.get(task.number), sizes, options.retry)}
     _refuse_mixture({number: before[number] for number in kept}, options, root)
     work = [replace(task, verify=task.number in kept) for task in tasks if options.verify or task.number not in kept]
     if work:
@@ -122,9 +122,8 @@ def _plan(prepared: PreparedDataset, root: str, config: FlowConfig, tree: Tree |
     sha256 = {shard["path"]: shard["sha256"] for shard in prepared.manifest["shards"]}
     tasks = []
     for path, members in videos.items():
-        number = int(path.rpartition("/")[2].partition("-")[0])
         members.sort(key=lambda video: video.row)
-        tasks.append(FlowTask(number, root, prepared.root, path, sha256[path], tuple(members), config, tree))
+        tasks.append(FlowTask(number_of(path), root, prepared.root, path, sha256[path], tuple(members), config, tree))
     return sorted(tasks, key=lambda task: task.number)
 
 
@@ -156,8 +155,7 @@ def _claim(root: str, prepared: PreparedDataset, config: FlowConfig, tree: Tree 
     place = storage.join(root, SETTINGS)
     held = storage.read_json(place) if storage.exists(place) else {}
     changed = [f"{key} {old} -> {new}" for key, old, new in changes(held, settings)]
-    begun = any(_SIDECAR.fullmatch(entry.base_name) for entry in storage.list_files(storage.join(root, SHARDS)))
-    if changed and begun:
+    if changed and numbers_of(sizes_of(root)):
         raise UserError(
             problem(
                 f"{root} holds other flow",
@@ -171,11 +169,9 @@ def _claim(root: str, prepared: PreparedDataset, config: FlowConfig, tree: Tree 
 
 def _current(task: FlowTask, sidecar: dict[str, Any] | None, sizes: Mapping[str, int], retry: bool) -> bool:
     """True when a sidecar and its shard are what the task would make."""
-    if not sidecar or sidecar["key"] != task.key:
+    if not sidecar or not is_current(sidecar, task.key, sizes):
         return False
-    shard = sidecar["shard"]
-    whole = sizes.get(shard["path"].rpartition("/")[2]) == shard["bytes"]
-    return whole and not (retry and any(row["status"] == QUARANTINED or row["note"] for row in sidecar["rows"]))
+    return not (retry and any(row["status"] == QUARANTINED or row["note"] for row in sidecar["rows"]))
 
 
 def _refuse_mixture(kept: Sidecars, options: ExtractOptions, root: str) -> None:
@@ -193,33 +189,16 @@ def _refuse_mixture(kept: Sidecars, options: ExtractOptions, root: str) -> None:
         )
 
 
-def _sidecars(root: str, names: Collection[str]) -> dict[int, dict[str, Any]]:
-    """Return every sidecar by its number, in ascending order, without those that are not JSON any more."""
-    numbers = sorted(int(name.removesuffix(".json")) for name in names if _SIDECAR.fullmatch(name))
-
-    def read(number: int) -> dict[str, Any] | None:
-        try:
-            value: dict[str, Any] = storage.read_json(sidecar_of(root, number))
-        except ValueError:
-            return None
-        return value
-
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        found = zip(numbers, pool.map(read, numbers), strict=True)
-        return {number: sidecar for number, sidecar in found if sidecar is not None}
-
-
 def _publish(prepared: PreparedDataset, root: str, config: FlowConfig, numbers: set[int], before: Sidecars) -> Report:
     """Join the sidecars to catalog and manifest, reconcile, publish, delete what nothing refers to."""
-    names = [entry.base_name for entry in storage.list_files(storage.join(root, SHARDS))]
-    sidecars = {number: sidecar for number, sidecar in _sidecars(root, names).items() if number in numbers}
-    assert sidecars.keys() == numbers, "every task has published its sidecar"
+    names = list(sizes_of(root))
+    sidecars = finished_sidecars(root, names, numbers)
     row_of = {values["id"]: FlowRow(**values) for sidecar in sidecars.values() for values in sidecar["rows"]}
     readable = [row.id for row in prepared.rows if row.status == READABLE]
     rows = tuple(row_of[video_id] for video_id in readable)
     assert len(row_of) == len(rows), "every readable video has one row"
     counts, table = catalog.count(rows), catalog.to_parquet(rows)
-    made_with = _distinct([sidecar["made_with"] for sidecar in sidecars.values()])
+    made_with = versions_in(sidecars)
     identity = catalog.passport_of(rows, config, frames=prepared.passport, made_with=made_with)
     backends = tuple(sorted({sidecar["backend"] for sidecar in sidecars.values()}))
     manifest = {
@@ -242,25 +221,12 @@ def _publish(prepared: PreparedDataset, root: str, config: FlowConfig, numbers: 
         storage.publish_bytes(storage.join(root, CATALOG), table),
         storage.write_json(storage.join(root, MANIFEST), manifest),
     ]
-    _prune(root, names, sidecars)
+    prune(root, names, sidecars)
     done = sum(sidecar != before.get(number) for number, sidecar in sidecars.items())
     quarantined = tuple(row for row in rows if row.status == QUARANTINED)
     noted = tuple(row for row in rows if row.note)
     kept = len(numbers) - done
     return Report(counts, quarantined, noted, backends, identity.digest, done, kept, done > 0 or any(written))
-
-
-def _distinct(values: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
-
-
-def _prune(root: str, names: Iterable[str], sidecars: Sidecars) -> None:
-    """Delete shards and sidecars of earlier states, after the manifest has stopped referring to them."""
-    needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars.values()}
-    needed |= {sidecar_of(root, number).rpartition("/")[2] for number in sidecars}
-    for name in names:
-        if name not in needed and _OURS.fullmatch(name):
-            storage.delete(storage.join(root, SHARDS, name))
 
 
 def in_process(solver: Solver | None) -> Engine:

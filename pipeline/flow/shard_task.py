@@ -6,8 +6,6 @@ and makes the shard count.
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,17 +13,16 @@ from typing import Any
 from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.data.records import PreparedVideo
+from pipeline.data.store.sidecars import is_intact, publish_shard, sidecar_of, spool
 from pipeline.flow.catalog import OK, QUARANTINED, FlowError, FlowRow
 from pipeline.flow.config import FlowConfig
-from pipeline.flow.dataset import FORMAT, SHARDS
+from pipeline.flow.dataset import FORMAT
 from pipeline.flow.solver import Solver, versions
 from pipeline.flow.store import EncodedFlow, write_shard
 from pipeline.flow.tree import Tree, read_tree
 
 IMPORTED = "imported"
 """The backend of flow that came from a tree of files."""
-_SPOOL = 64 << 20
-"""Bytes of a shard kept in memory before it goes to a temporary file of the worker."""
 DAMAGED_SHARD = "its frame shard is not what the manifest describes; run jobs/prepare_data.py with --verify"
 
 
@@ -67,11 +64,6 @@ class FlowTask:
         return sidecar_of(self.root, self.number)
 
 
-def sidecar_of(root: str, number: int) -> str:
-    """Return the URI of a shard's sidecar."""
-    return storage.join(root, SHARDS, f"{number:05d}.json")
-
-
 Tick = Callable[[int, int, int], None]
 """Called now and then with (shard, pairs done in it, videos quarantined in it)."""
 
@@ -92,22 +84,16 @@ def make_shard(task: FlowTask, solver: Solver | None, tick: Tick) -> None:
     frames_sha256 = task.frames_sha256 if task.tree else _frames_sha256(task)
     facts = {**to_dict(task.config), "backend": backend}
     rows: list[FlowRow] = []
-    with tempfile.SpooledTemporaryFile(_SPOOL) as file:
+    with spool() as file:
         write_shard(file, _stored(task, solver, tick, rows), json.dumps(facts, sort_keys=True))
-        size = file.tell()
-        file.seek(0)
-        sha256 = storage.sha256_of(file)
-        path = f"{SHARDS}/{task.number:05d}-{sha256[:12]}.arrow"
-        file.seek(0)
-        with storage.publish(storage.join(task.root, path)) as target:
-            shutil.copyfileobj(file, target)
+        shard = publish_shard(task.root, task.number, file)
     note = "" if frames_sha256 == task.frames_sha256 else DAMAGED_SHARD
-    rows = [replace(row, note=note, shard=path if row.status == OK else "") for row in rows]
+    rows = [replace(row, note=note, shard=shard["path"] if row.status == OK else "") for row in rows]
     value = {
         "key": task.key,
         "backend": backend,
         "frames_sha256": frames_sha256,
-        "shard": {"path": path, "sha256": sha256, "bytes": size, "videos": sum(row.status == OK for row in rows)},
+        "shard": shard | {"videos": sum(row.status == OK for row in rows)},
         "rows": [asdict(row) for row in rows],
         "made_with": versions(backend),
     }
@@ -170,7 +156,4 @@ def _verified(task: FlowTask) -> bool:
     if task.tree:  # whose files have no recorded digest: they are read again
         return False
     sidecar: dict[str, Any] = storage.read_json(task.sidecar)
-    shard = storage.join(task.root, sidecar["shard"]["path"])
-    if not storage.exists(shard) or storage.sha256_file(shard) != sidecar["shard"]["sha256"]:
-        return False
-    return bool(_frames_sha256(task) == sidecar["frames_sha256"])
+    return is_intact(task.root, sidecar) and bool(_frames_sha256(task) == sidecar["frames_sha256"])

@@ -11,9 +11,6 @@ killed, the next run finds whole shards or none; the manifest comes last.
 from __future__ import annotations
 
 import contextlib
-import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,21 +27,29 @@ from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.feed.microbatch import MicroPlan
 from pipeline.data.records import PreparedVideo
+from pipeline.data.store.sidecars import (
+    finished_sidecars,
+    is_current,
+    number_of,
+    prune,
+    publish_shard,
+    read_sidecars,
+    sidecar_of,
+    sizes_of,
+    spool,
+    sweep,
+)
 from pipeline.train.device import autocast, configure_torch
 from pipeline.train.recipe import ComputeConfig
 from pipeline.train.task import StepSettings
 from pipeline.two_stream.feed import load_batches, loader_of, with_maps
 from pipeline.two_stream.loader import StreamLoader
-from pipeline.two_stream.maps import FORMAT, SHARDS, MapRow, VideoMaps, publish, row_values, write_shard
+from pipeline.two_stream.maps import FORMAT, MapRow, VideoMaps, publish, row_values, write_shard
 from pipeline.two_stream.networks import digest_of, load_stream
 from pipeline.two_stream.pairs import PairedData, open_maps, training_videos
 from pipeline.two_stream.recipe import StreamRecipe
 from pipeline.two_stream.samples import OTHER, places
 from pipeline.two_stream.tasks import stream_input
-
-_ABANDONED_S = 3600.0
-"""Age at which a temporary file has no writer any more."""
-_OURS = re.compile(r"\d{5,}(-[0-9a-f]{12}\.arrow|\.json)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,7 @@ class MapTask:
     @property
     def sidecar(self) -> str:
         """URI of the shard's sidecar."""
-        return storage.join(self.root, SHARDS, f"{self.number:05d}.json")
+        return sidecar_of(self.root, self.number)
 
     def places_of(self, video: PreparedVideo) -> range:
         """Return the places of a video that get a map."""
@@ -132,19 +137,21 @@ def extract_maps(job: MapJob, engine: Engine, tell: Tell = lambda done, left: No
     Raises:
         UserError: data, checkpoint or maps that are not there or do not fit, or test videos among the training ones.
     """
-    storage.sweep(storage.join(job.root, SHARDS), older_than_s=_ABANDONED_S)
+    sweep(job.root)
     tasks, facts = plan_maps(job)
-    sizes = {entry.base_name: entry.size for entry in storage.list_files(storage.join(job.root, SHARDS))}
-    new = [task for task in tasks if not _current(task, sizes)]
+    sizes = sizes_of(job.root)
+    before = read_sidecars(job.root, sizes)
+    new = [task for task in tasks if not is_current(before.get(task.number), task.key, sizes)]
     if new:
         engine(new, tell)
-    sidecars = [storage.read_json(task.sidecar) for task in tasks]
-    assert [s["key"] for s in sidecars] == [task.key for task in tasks], "every task has published its sidecar"
-    rows = [MapRow(**values) for sidecar in sidecars for values in sidecar["rows"]]
+    names = list(sizes_of(job.root))
+    sidecars = finished_sidecars(job.root, names, [task.number for task in tasks])
+    assert [s["key"] for s in sidecars.values()] == [task.key for task in tasks], "every task made what was planned"
+    rows = [MapRow(**values) for sidecar in sidecars.values() for values in sidecar["rows"]]
     expected = {video.id: len(task.places_of(video)) for task in tasks for video in task.videos}
     assert {row.id: row.maps for row in rows} == expected, "every place of every training video has a map"
-    passport = publish(job.root, rows, facts | {"shape": sidecars[0]["shape"]})
-    _prune(job.root, tasks, sidecars)
+    passport = publish(job.root, rows, facts | {"shape": sidecars[tasks[0].number]["shape"]})
+    prune(job.root, names, sidecars)
     return Report(job.root, passport, len(rows), sum(expected.values()), len(new), len(tasks) - len(new))
 
 
@@ -187,7 +194,7 @@ def plan_maps(job: MapJob) -> tuple[list[MapTask], dict[str, Any]]:
         by_shard.setdefault(video.shard, []).append(video)
     tasks = [
         MapTask(
-            number=_number(shard),
+            number=number_of(shard),
             root=job.root,
             videos=tuple(sorted(members, key=lambda video: video.row)),
             loader=with_maps(loader, beside) if beside else loader,
@@ -256,20 +263,14 @@ class Explainer:
 def make_shard(task: MapTask, explainer: Explainer) -> None:
     """Do one task: the maps of every video, the shard, then its sidecar."""
     videos = list(_explained(task, explainer))
-    with tempfile.TemporaryFile() as file:
+    with spool() as file:
         rows = write_shard(file, videos)
-        size = file.tell()
-        file.seek(0)
-        sha256 = storage.sha256_of(file)
-        path = f"{SHARDS}/{task.number:05d}-{sha256[:12]}.arrow"
-        file.seek(0)
-        with storage.publish(storage.join(task.root, path)) as target:
-            shutil.copyfileobj(file, target)
+        shard = publish_shard(task.root, task.number, file)
     value = {
         "key": task.key,
         "shape": list(videos[0].map_Phw.shape[1:]),
-        "shard": {"path": path, "sha256": sha256, "bytes": size},
-        "rows": row_values(rows, path),
+        "shard": shard,
+        "rows": row_values(rows, shard["path"]),
     }
     storage.write_json(task.sidecar, value)
 
@@ -313,28 +314,3 @@ def in_process(tasks: Sequence[MapTask], tell: Tell) -> None:
         make_shard(replace(task, compute=replace(task.compute, data_cpus=0)), explainer)
         done += task.maps
         tell(done, total)
-
-
-def _number(shard: str) -> int:
-    return int(shard.rpartition("/")[2].partition("-")[0])
-
-
-def _current(task: MapTask, sizes: dict[str, int]) -> bool:
-    """True when the sidecar and its shard are what the task would make."""
-    if f"{task.number:05d}.json" not in sizes:
-        return False
-    try:
-        sidecar = storage.read_json(task.sidecar)
-    except ValueError:
-        return False
-    shard = sidecar["shard"]
-    return bool(sidecar["key"] == task.key and sizes.get(shard["path"].rpartition("/")[2]) == shard["bytes"])
-
-
-def _prune(root: str, tasks: Sequence[MapTask], sidecars: Sequence[dict[str, Any]]) -> None:
-    """Delete shards and sidecars of earlier states, after the manifest has stopped referring to them."""
-    needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars}
-    needed |= {f"{task.number:05d}.json" for task in tasks}
-    for entry in storage.list_files(storage.join(root, SHARDS)):
-        if entry.base_name not in needed and _OURS.fullmatch(entry.base_name):
-            storage.delete(storage.join(root, SHARDS, entry.base_name))

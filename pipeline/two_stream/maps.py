@@ -23,7 +23,7 @@ from pipeline.data.store.shards import read_batch
 from pipeline.two_stream.samples import Stream
 
 JOB = "jobs/train_two_stream.py"
-MANIFEST, CATALOG, SHARDS = "manifest.json", "catalog.parquet", "shards"
+MANIFEST, CATALOG = "manifest.json", "catalog.parquet"
 FORMAT = 1
 """Of the manifest and what it refers to; a reader refuses any other."""
 

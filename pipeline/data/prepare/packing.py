@@ -18,11 +18,10 @@ from pipeline.core import storage
 from pipeline.data.prepare.ingest import IngestConfig
 from pipeline.data.prepare.shard_task import ABSENT, ShardTask
 from pipeline.data.records import Listing
+from pipeline.data.store.sidecars import Sidecars, is_current
 
 Signatures = Mapping[str, tuple[int, int]]
 """Id to (size, mtime in ns) of its source, or ABSENT."""
-Sidecars = Mapping[int, dict[str, Any]]
-"""Shard number to its sidecar, in ascending order."""
 
 
 def signatures_of(listing: Listing) -> dict[str, tuple[int, int]]:
@@ -111,11 +110,10 @@ class Packing:
         ids = [row["id"] for row in sidecar["rows"]]
         if not all(video_id in self._position for video_id in ids):
             return None
-        task, shard = self._task(index, ids), sidecar["shard"]
+        task = self._task(index, ids)
         current = (
-            sidecar["key"] == task.key
+            is_current(sidecar, task.key, sizes)
             and sidecar["signatures"] == [list(signature) for signature in task.signatures]
-            and sizes.get(shard["path"].rpartition("/")[2]) == shard["bytes"]
             and not any(row["reason"] in retry for row in sidecar["rows"] if row["reason"])
         )
         return task if current else None

@@ -5,32 +5,30 @@ sidecar makes a shard count: whatever is killed, the next run finds whole shards
 """
 
 import hashlib
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.prepare.ingest import IngestConfig
-from pipeline.data.prepare.packing import Packing, Sidecars, Signatures, signatures_of
-from pipeline.data.prepare.shard_task import ABSENT, ShardTask, Tally, prepare_shard, sidecar_of
+from pipeline.data.prepare.packing import Packing, Signatures, signatures_of
+from pipeline.data.prepare.shard_task import ABSENT, ShardTask, Tally, prepare_shard
 from pipeline.data.records import Listing
 from pipeline.data.store import catalog
 from pipeline.data.store.catalog import QUARANTINED, CatalogRow, Counts
-from pipeline.data.store.prepared import CATALOG, FORMAT, MANIFEST, QUARANTINE, SHARDS
+from pipeline.data.store.prepared import CATALOG, FORMAT, MANIFEST, QUARANTINE
+from pipeline.data.store.sidecars import (
+    Sidecars,
+    finished_sidecars,
+    prune,
+    read_sidecars,
+    sizes_of,
+    sweep,
+    versions_in,
+)
 from pipeline.data.video import decode
 from pipeline.data.video.guard import Guard
-
-_ABANDONED_S = 3600.0
-"""Age at which a temporary file has no writer any more."""
-_PARALLEL_READS = 16
-_SIDECAR = re.compile(r"\d{5,}\.json")
-_OURS = re.compile(r"\d{5,}(-[0-9a-f]{12}\.arrow|\.json)")
-"""Names of shards and sidecars; what a person put beside them is never deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,12 +101,12 @@ def prepare(
     signatures = signatures_of(listing)
     if not config.quarantine_missing:
         _refuse_missing(listing, signatures)
-    storage.sweep(storage.join(root, SHARDS), older_than_s=_ABANDONED_S)
-    shards = {entry.base_name: entry.size for entry in storage.list_files(storage.join(root, SHARDS))}
-    before = _sidecars(root, shards)
+    sweep(root)
+    sizes = sizes_of(root)
+    before = read_sidecars(root, sizes)
     ingest, limit_s = config.ingest, config.limit_s
     packing = Packing(listing, root, signatures, shard_videos=config.shard_videos, ingest=ingest, limit_s=limit_s)
-    kept, new = packing.tasks(before, shards, config.retry)
+    kept, new = packing.tasks(before, sizes, config.retry)
     doubted = tuple(replace(task, verify=True) for task in kept) if config.verify else ()
     if work := sorted((*doubted, *new), key=lambda task: task.index):
         videos = sum(len(task.records) for task in work)
@@ -167,22 +165,6 @@ def _refuse_missing(listing: Listing, signatures: Signatures) -> None:
         )
 
 
-def _sidecars(root: str, names: Iterable[str]) -> dict[int, dict[str, Any]]:
-    """Return every sidecar by its number, in ascending order, without those that are not JSON any more."""
-    numbers = sorted(int(name.removesuffix(".json")) for name in names if _SIDECAR.fullmatch(name))
-
-    def read(number: int) -> dict[str, Any] | None:
-        try:
-            value: dict[str, Any] = storage.read_json(sidecar_of(root, number))
-        except ValueError:
-            return None
-        return value
-
-    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-        found = zip(numbers, pool.map(read, numbers), strict=True)
-        return {number: sidecar for number, sidecar in found if sidecar is not None}
-
-
 def _publish(
     listing: Listing,
     numbers: set[int],
@@ -191,9 +173,8 @@ def _publish(
     config: PrepareConfig,
 ) -> Report:
     """Join the sidecars to catalog, quarantine and manifest, reconcile, publish, delete what nothing refers to."""
-    names = [entry.base_name for entry in storage.list_files(storage.join(root, SHARDS))]
-    sidecars = {number: sidecar for number, sidecar in _sidecars(root, names).items() if number in numbers}
-    assert sidecars.keys() == numbers, "every task has published its sidecar"
+    names = list(sizes_of(root))
+    sidecars = finished_sidecars(root, names, numbers)
     row_of = {values["id"]: catalog.row_from(values) for sidecar in sidecars.values() for values in sidecar["rows"]}
     packed = sum(len(sidecar["rows"]) for sidecar in sidecars.values())
     assert packed == len(row_of) == len(listing.records), "every listed video has one row"
@@ -212,7 +193,7 @@ def _publish(
         "passport": identity.digest,
         "passport_parts": identity.parts,
         "shards": [sidecar["shard"] for sidecar in sidecars.values()],
-        "made_with": _distinct([sidecar["made_with"] for sidecar in sidecars.values()]),
+        "made_with": versions_in(sidecars),
     }
     quarantined = tuple(row for row in rows if row.status == QUARANTINED)
     written = [
@@ -220,23 +201,10 @@ def _publish(
         storage.publish_bytes(storage.join(root, QUARANTINE), catalog.to_parquet(quarantined)),
         storage.write_json(storage.join(root, MANIFEST), manifest),
     ]
-    _prune(root, names, sidecars)
+    prune(root, names, sidecars)
     noted = tuple(row for row in rows if row.note)
     done = sum(sidecar != before.get(number) for number, sidecar in sidecars.items())
     return Report(counts, quarantined, noted, identity.digest, done, len(numbers) - done, done > 0 or any(written))
-
-
-def _distinct(values: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
-
-
-def _prune(root: str, names: Iterable[str], sidecars: Sidecars) -> None:
-    """Delete shards and sidecars of earlier states, after the manifest has stopped referring to them."""
-    needed = {sidecar["shard"]["path"].rpartition("/")[2] for sidecar in sidecars.values()}
-    needed |= {sidecar_of(root, number).rpartition("/")[2] for number in sidecars}
-    for name in names:
-        if name not in needed and _OURS.fullmatch(name):
-            storage.delete(storage.join(root, SHARDS, name))
 
 
 def in_process(tasks: Sequence[ShardTask], tell: Tell) -> None:

@@ -6,8 +6,6 @@ and makes the shard count.
 
 import functools
 import importlib.metadata
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
@@ -16,15 +14,14 @@ from pipeline.core.config import to_dict
 from pipeline.data.prepare.ingest import IngestConfig, Ingested, fingerprint, ingest
 from pipeline.data.records import EncodedVideo, VideoRecord
 from pipeline.data.store.catalog import QUARANTINED, READABLE, CatalogRow
-from pipeline.data.store.prepared import FORMAT, SHARDS
+from pipeline.data.store.prepared import FORMAT
 from pipeline.data.store.shards import write_shard
+from pipeline.data.store.sidecars import is_intact, publish_shard, sidecar_of, spool
 from pipeline.data.video import decode
 from pipeline.data.video.guard import Guard
 
 ABSENT = (-1, -1)
 """Signature of a source that is not there."""
-_SPOOL = 64 << 20
-"""Bytes of a shard kept in memory before it goes to a temporary file of the worker."""
 _FACTS = ("reason", "detail", "note", "fps", "width", "height", "source_width", "source_height", "sha256", "decoder")
 """What a catalog row takes over from `Ingested` by name."""
 
@@ -58,11 +55,6 @@ class ShardTask:
         return sidecar_of(self.root, self.index)
 
 
-def sidecar_of(root: str, number: int) -> str:
-    """Return the URI of a shard's sidecar."""
-    return storage.join(root, SHARDS, f"{number:05d}.json")
-
-
 Tick = Callable[[int, int, int], None]
 """Called after every video with (shard, videos done in it, quarantined in it)."""
 
@@ -89,20 +81,14 @@ def prepare_shard(task: ShardTask, guard: Guard, tick: Tick) -> None:
         tick(task.index, len(task.records), 0)
         return
     rows: list[CatalogRow] = []
-    with tempfile.SpooledTemporaryFile(_SPOOL) as file:
+    with spool() as file:
         write_shard(file, _encoded(task, guard, tick, rows))
-        size = file.tell()
-        file.seek(0)
-        sha256 = storage.sha256_of(file)
-        path = f"{SHARDS}/{task.index:05d}-{sha256[:12]}.arrow"
-        file.seek(0)
-        with storage.publish(storage.join(task.root, path)) as target:
-            shutil.copyfileobj(file, target)
-    rows = [replace(row, shard=path) if row.status == READABLE else row for row in rows]
+        shard = publish_shard(task.root, task.index, file)
+    rows = [replace(row, shard=shard["path"]) if row.status == READABLE else row for row in rows]
     value = {
         "key": task.key,
         "signatures": task.signatures,
-        "shard": {"path": path, "sha256": sha256, "bytes": size, "videos": sum(r.status == READABLE for r in rows)},
+        "shard": shard | {"videos": sum(r.status == READABLE for r in rows)},
         "rows": [asdict(row) for row in rows],
         "made_with": versions(),
     }
@@ -149,8 +135,7 @@ def _guarded(uri: str, config: IngestConfig, guard: Guard, chances: int = 2) -> 
 def _verified(task: ShardTask, guard: Guard) -> bool:
     """True when the shard and every source still have the content that the sidecar recorded."""
     sidecar = storage.read_json(task.sidecar)
-    shard = storage.join(task.root, sidecar["shard"]["path"])
-    if not storage.exists(shard) or storage.sha256_file(shard) != sidecar["shard"]["sha256"]:
+    if not is_intact(task.root, sidecar):
         return False
     try:
         found = [guard.call(fingerprint, storage.join(task.source_root, record.path)) for record in task.records]

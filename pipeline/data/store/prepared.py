@@ -14,7 +14,7 @@ from pipeline.data.records import PreparedVideo
 from pipeline.data.store import catalog
 from pipeline.data.store.catalog import CatalogRow, Passport
 
-MANIFEST, CATALOG, QUARANTINE, SHARDS = "manifest.json", "catalog.parquet", "quarantine.parquet", "shards"
+MANIFEST, CATALOG, QUARANTINE = "manifest.json", "catalog.parquet", "quarantine.parquet"
 FORMAT = 1
 """Of the manifest and what it refers to; a reader refuses any other."""
 

@@ -26,7 +26,7 @@ def test_flipping_one_byte_of_any_file_of_a_batch_stops_with_its_name(sealed, ro
     assert read_edits([str(folder)]).rows == 1
 
 
-def test_trap_15_targets_are_gathered_by_the_frames_of_the_clip_and_padding_is_masked(sealed, row):
+def test_targets_are_gathered_by_the_frames_of_the_clip_and_padding_is_masked(sealed, row):
     edits = read_edits([sealed(row("a", 12, 0, scores=RAMP), row("short", 5, 1, scores=RAMP[:5], source=(0,) * 5))])
     for sampling in ("dense", "uniform"):
         clip = ClipConfig(frames=8, sampling=sampling, size=32, short_side=32)

@@ -23,7 +23,7 @@ def paper(edited_hits, other_hits):
     return Counts(confusion_KK, confusion_KK.sum(axis=1))
 
 
-def test_trap_17_shares_are_of_videos_as_in_the_papers_table():
+def test_shares_are_of_videos_as_in_the_papers_table():
     before, after = (shares(paper(*hits), range(8)) for hits in ((148, 14376), (190, 14838)))
     percents = [f"{100 * found[g].hits / found[g].videos:.2f}" for found in (before, after) for g in found]
     assert percents == ["20.50", "59.76", "58.62", "26.32", "61.68", "60.65"]

@@ -71,7 +71,7 @@ def test_after_fine_tuning_all_extractor_weights_and_buffers_are_bit_identical(h
     assert {name.split(".")[0] for name in moved} == {"attention", "merge", "perception"}
 
 
-def test_trap_13_train_mode_leaves_the_extractor_frozen_and_out_of_the_optimiser(hosted):
+def test_train_mode_leaves_the_extractor_frozen_and_out_of_the_optimiser(hosted):
     task, _ = hosted
     module, trained = started(task)
     module.train()
@@ -93,7 +93,7 @@ def test_the_published_network_freezes_and_trains_as_many_weights_as_published(t
     assert sum(p.numel() for p in module.extractor.parameters()) == 11_426_880
 
 
-def test_trap_14_the_whole_training_split_is_trained_on_and_clips_without_edits_have_the_other_losses(
+def test_the_whole_training_split_is_trained_on_and_clips_without_edits_have_the_other_losses(
     task, make_batch, settings
 ):
     feed = PreparedFeed(task.recipe)
@@ -127,7 +127,7 @@ def test_l_temp_is_0_without_annotations_and_every_gradient_is_the_other_losses(
     assert not any(g.abs().max() for g in gradients)
 
 
-def test_trap_16_the_temporal_term_is_a_mean_over_frames_and_over_all_clips_of_the_step(task, make_batch, settings):
+def test_the_temporal_term_is_a_mean_over_frames_and_over_all_clips_of_the_step(task, make_batch, settings):
     module, _ = started(task)
     batch = make_batch(["train-0", "x", "train-1", "train-0"], samples_in_step=7)
     torch.manual_seed(1)
@@ -138,7 +138,7 @@ def test_trap_16_the_temporal_term_is_a_mean_over_frames_and_over_all_clips_of_t
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_trap_16_a_masked_mean_is_over_the_frames_that_count():
+def test_a_masked_mean_is_over_the_frames_that_count():
     output_BT = torch.tensor([[0.1, 0.9, 0.4], [0.2, 0.2, 0.2], [0.5, 0.5, 0.5]], requires_grad=True)
     target_BT = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
     mask_BT = torch.tensor([[True, True, False], [False, False, False], [False, False, True]])

@@ -54,7 +54,7 @@ def test_a_control_of_one_repeated_frame_is_refused():
 
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
-def test_trap_18_attention_is_the_networks_own_never_stretched(ray_cluster, tiny_root, tiny_checkpoint):
+def test_attention_is_the_networks_own_never_stretched(ray_cluster, tiny_root, tiny_checkpoint):
     dataset, network = PreparedDataset.open(tiny_root), load(tiny_checkpoint)
     videos = [dataset.videos("validation")[i] for i in (2, 1, 5)]  # 20, 5 and 17 frames
     clip = network.recipe.clip

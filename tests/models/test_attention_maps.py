@@ -53,7 +53,7 @@ def test_every_pixel_is_the_bilinear_value_at_its_centre(x0, y0, x1, y1, size, h
 
 
 @pytest.mark.parametrize(("height", "width", "top", "left", "size"), [(256, 340, 16, 58, 224), (240, 320, 0, 96, 224)])
-def test_trap_21_crop_equals_upsampling_to_the_frame_and_cropping(height, width, top, left, size):
+def test_crop_equals_upsampling_to_the_frame_and_cropping(height, width, top, left, size):
     map_Nhw = maps()
     frame_N1HW = interpolate(map_Nhw[:, None], (height, width), mode="bilinear", align_corners=False)
     box = boxes(left / width, top / height, (left + size) / width, (top + size) / height).expand(3, 4)
@@ -62,7 +62,7 @@ def test_trap_21_crop_equals_upsampling_to_the_frame_and_cropping(height, width,
 
 
 @pytest.mark.parametrize(("side_x", "side_y"), [(256, 168), (224, 224), (192, 256)])
-def test_trap_21_a_resized_crop_is_near_upsampling_cropping_and_resizing(side_x, side_y):
+def test_a_resized_crop_is_near_upsampling_cropping_and_resizing(side_x, side_y):
     """TSN's crops: two resizes one after the other smooth a little more than sampling once."""
     map_Nhw = maps()
     frame_N1HW = interpolate(map_Nhw[:, None], (256, 340), mode="bilinear", align_corners=False)
@@ -73,7 +73,7 @@ def test_trap_21_a_resized_crop_is_near_upsampling_cropping_and_resizing(side_x,
     assert (crop_maps(map_Nhw, box, 299) - expected).abs().max() < 0.02
 
 
-def test_trap_21_a_mirrored_box_mirrors_the_crop():
+def test_a_mirrored_box_mirrors_the_crop():
     map_Nhw = maps()
     box = boxes(0.1, 0.2, 0.8, 0.9).expand(3, 4)
     mirrored = crop_maps(map_Nhw, box[:, [2, 1, 0, 3]], 99)
@@ -81,7 +81,7 @@ def test_trap_21_a_mirrored_box_mirrors_the_crop():
     assert (mirrored - mirrored.flip(-1)).abs().max() > 0.1
 
 
-def test_trap_21_flipping_the_video_and_its_map_flips_the_channel():
+def test_flipping_the_video_and_its_map_flips_the_channel():
     """A crop of the mirrored frame lies at the mirrored place."""
     map_Nhw = maps()
     box = boxes(0.1, 0.2, 0.8, 0.9).expand(3, 4)
@@ -89,7 +89,7 @@ def test_trap_21_flipping_the_video_and_its_map_flips_the_channel():
     torch.testing.assert_close(of_mirrored_frame, crop_maps(map_Nhw, box, 64).flip(-1), rtol=0, atol=1e-5)
 
 
-def test_trap_21_a_bump_stays_on_its_object_through_crop_resize_and_flip():
+def test_a_bump_stays_on_its_object_through_crop_resize_and_flip():
     """The image is the map drawn at the frame's size; both take one decision and must still agree afterwards."""
     rng = np.random.default_rng(0)
     frame_H, frame_W = 256, 340

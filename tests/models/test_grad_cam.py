@@ -108,7 +108,7 @@ def test_images_of_a_batch_do_not_influence_each_other(net, x_NCHW):
             torch.testing.assert_close(together[layer][i], alone[layer][0], rtol=1e-4, atol=1e-5)
 
 
-def test_trap_19_a_training_network_is_explained_as_in_evaluation(net, x_NCHW):
+def test_a_training_network_is_explained_as_in_evaluation(net, x_NCHW):
     """Running statistics, no dropout (0.9 here), no buffer touched; then every module in its own mode again."""
     expected = grad_cam(net, x_NCHW, LABEL_N, LATE)
     net.train()
@@ -121,7 +121,7 @@ def test_trap_19_a_training_network_is_explained_as_in_evaluation(net, x_NCHW):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_trap_19_modes_return_after_a_failure(net, x_NCHW):
+def test_modes_return_after_a_failure(net, x_NCHW):
     net.train()
     nn.init.constant_(net.trunk.fc.weight, 1.0)
     net.trunk.fc.weight.data = net.trunk.fc.weight.data[:, :-1]
@@ -131,7 +131,7 @@ def test_trap_19_modes_return_after_a_failure(net, x_NCHW):
     assert net.trunk.dropout.training
 
 
-def test_trap_19_the_score_is_the_logit_and_not_the_probability(net, x_NCHW):
+def test_the_score_is_the_logit_and_not_the_probability(net, x_NCHW):
     """A bias changes every probability, saturates this one, and must not change a map."""
     expected = grad_cam(net, x_NCHW, LABEL_N, LATE)
     with torch.no_grad():

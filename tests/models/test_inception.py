@@ -138,7 +138,7 @@ def test_width_scales_parameters_by_its_square(width, parameters):
 
 
 def test_the_auxiliary_head_needs_299():
-    """Trap 19: at 224 torchvision's training crashes inside a 5x5 convolution on 3x3 places."""
+    """At 224 torchvision's training crashes inside a 5x5 convolution on 3x3 places."""
     torch.manual_seed(0)
     network = Inception(3, 4, width=0.05, aux_head=True)
     network(torch.randn(2, 3, INCEPTION_AUX_MIN_SIZE, INCEPTION_AUX_MIN_SIZE))

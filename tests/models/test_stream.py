@@ -147,7 +147,7 @@ def test_to_input_refuses_normalised_pixels():
         to_input(pixels(1, 1, 75, 75, 3).float(), 0.1, StreamConfig(**SMALL))
 
 
-def test_trap_19_nothing_transforms_the_input_but_to_input():
+def test_nothing_transforms_the_input_but_to_input():
     """torchvision's `transform_input` undoes ImageNet's normalisation; ours is what it arrives at, without it."""
     torch.manual_seed(0)
     theirs = torchvision.models.inception_v3(
@@ -164,7 +164,7 @@ def test_trap_19_nothing_transforms_the_input_but_to_input():
 
 
 @pytest.mark.parametrize("stream", ["spatial", "temporal"])
-def test_trap_19_every_input_channel_reaches_the_logits(stream, randomise):
+def test_every_input_channel_reaches_the_logits(stream, randomise):
     """`transform_input` on four channels would drop all but three."""
     net = network(stream=stream)
     randomise(net, images(net.config, 4, 1)).eval()

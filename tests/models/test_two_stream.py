@@ -102,7 +102,7 @@ def test_equals_its_parts_used_one_after_the_other(parts, clips):
     assert np.abs(spatial_BK - temporal_BK).max() > 0.05
 
 
-def test_trap_23_s_comes_from_the_frames_and_goes_into_the_flow_network(parts, clips):
+def test_s_comes_from_the_frames_and_goes_into_the_flow_network(parts, clips):
     """And T the other way round; each is the last channel of the other stream's input."""
     system = TwoStream(**parts)
     into_spatial, into_temporal = seen_by(parts["spatial"]), seen_by(parts["temporal"])
@@ -122,7 +122,7 @@ def test_trap_23_s_comes_from_the_frames_and_goes_into_the_flow_network(parts, c
     assert not torch.equal(other_rgb.temporal_BK, out.temporal_BK), "the temporal network must see the frames' map"
 
 
-def test_trap_22_the_first_round_sees_the_constant_and_no_map(parts, clips):
+def test_the_first_round_sees_the_constant_and_no_map(parts, clips):
     """The circle (each stream needs the other's map) is cut where training cut it."""
     into_first = [seen_by(parts["first_spatial"]), seen_by(parts["first_temporal"])]
     system = TwoStream(**parts)
@@ -142,7 +142,7 @@ def parameters_of(function):
     return set(inspect.signature(function).parameters)
 
 
-def test_trap_20_no_argument_on_the_path_can_carry_a_label():
+def test_no_argument_on_the_path_can_carry_a_label():
     words = ("label", "target", "truth", "answer", "class_", "y_")
     path = [
         TwoStream.__init__,
@@ -164,7 +164,7 @@ def test_trap_20_no_argument_on_the_path_can_carry_a_label():
     assert parameters_of(TwoStream.forward) == {"self", "rgb_BGHWC", "flow_BGHWC", "dtype", "channels_last"} | wholes
 
 
-def test_trap_20_what_makes_maps_from_labels_is_out_of_reach():
+def test_what_makes_maps_from_labels_is_out_of_reach():
     """models/grad_cam.py is imported by no module that the system at test time imports, directly or not."""
     folder = Path(models.__file__).parent
     waiting, reached = ["two_stream"], set()
@@ -178,7 +178,7 @@ def test_trap_20_what_makes_maps_from_labels_is_out_of_reach():
     assert "grad_cam" not in reached
 
 
-def test_trap_20_other_labels_change_nothing(parts, clips):
+def test_other_labels_change_nothing(parts, clips):
     """The label's only way in would be a gradient or a classifier: maps are the same without either."""
     system = TwoStream(**parts)
     out = system(*clips)

@@ -81,7 +81,7 @@ def test_every_second_place_of_every_training_video_and_of_no_other_has_a_map(ti
     assert maps.manifest["counts"]["maps"] == sum(len(maps.of(video.id).places) for video in videos)
 
 
-def test_trap_20_maps_of_test_videos_are_refused(tiny, maps_of, tmp_path):
+def test_maps_of_test_videos_are_refused(tiny, maps_of, tmp_path):
     job = job_of(tiny, maps_of, tmp_path / "m")
     data = replace(job.recipe.data, train_split="test")
     with pytest.raises(UserError, match="made from labels, and these are of test videos"):

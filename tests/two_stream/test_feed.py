@@ -49,7 +49,7 @@ def same(left, right):
 
 
 @pytest.mark.parametrize("name", ["r1-spatial", "r2-temporal"])
-def test_trap_25_every_video_once_an_epoch_and_every_test_video_once(runs, paired, name):
+def test_every_video_once_an_epoch_and_every_test_video_once(runs, paired, name):
     feed = StreamFeed(replace(runs[name], train=replace(runs[name].train, epochs=2, global_batch=6)))
     batches = collected(feed.train(0, 0, 1))
     for epoch in (0, 1):
@@ -92,7 +92,7 @@ def test_batches_through_ray_are_those_made_here(ray_cluster, runs, name):
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_trap_23_a_stream_is_given_the_maps_of_the_other_at_the_places_it_sees(runs, stream):
+def test_a_stream_is_given_the_maps_of_the_other_at_the_places_it_sees(runs, stream):
     maps = MapDataset.open(runs[f"r2-{stream}"].maps_root)
     assert maps.stream == OTHER[stream]
     feed = StreamFeed(runs[f"r2-{stream}"])
@@ -137,7 +137,7 @@ def test_segments_share_crop_and_flip(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_trap_20_no_video_is_in_both_parts_of_an_attention_nets_data_and_none_is_a_test_video(runs, paired, stream):
+def test_no_video_is_in_both_parts_of_an_attention_nets_data_and_none_is_a_test_video(runs, paired, stream):
     feed = AttentionFeed(runs[f"attention-{stream}"])
     learnt = {i for batch in feed.train(0, 0, 1) for i in batch.ids}
     checked = {i for batch in feed.validation(0, 1) for i in batch.ids}

@@ -120,7 +120,7 @@ def other_labels(pair_roots, tmp_path_factory):
     return PairedData.open(str(folder / "frames"), str(folder / "flow"))
 
 
-def test_trap_20_test_labels_change_no_prediction(paired, random_system, predicted, other_labels):
+def test_labels_of_test_videos_change_no_prediction(paired, random_system, predicted, other_labels):
     """The true labels are nowhere in this data set, and every probability is the same."""
     rows = list(predict(other_labels, random_system, run_of(random_system)))
     assert [row["label"] for row in rows] == [1 - row["label"] for row in predicted]
@@ -131,7 +131,7 @@ def test_trap_20_test_labels_change_no_prediction(paired, random_system, predict
             np.testing.assert_array_equal(mine[video][name], true[video][name])
 
 
-def test_trap_20_nothing_that_goes_to_the_networks_can_carry_a_label():
+def test_nothing_that_goes_to_the_networks_can_carry_a_label():
     words = ("label", "target", "class", "truth")
     names = [*PLACE_SCHEMA.names, *(f.name for f in fields(Entry)), *(f.name for f in fields(Seen))]
     names += [*(f.name for f in fields(Eye)), *inspect.signature(Answerer.answer).parameters]

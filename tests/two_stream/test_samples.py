@@ -60,12 +60,12 @@ def take(encoded, config, augment=TSN, *, epoch=0, flip_map=(0, 1), available=ra
 
 
 @pytest.mark.parametrize(("pairs", "stack", "count"), [(11, 4, 8), (4, 4, 1), (3, 4, 1), (1, 10, 1), (10, 1, 10)])
-def test_trap_24_the_last_stack_ends_at_the_last_flow(pairs, stack, count):
+def test_the_last_stack_ends_at_the_last_flow(pairs, stack, count):
     assert samples.places(pairs, stack) == count
     assert max(count - 1, 0) + min(stack, pairs) == pairs
 
 
-def test_trap_24_place_i_is_frame_i_and_the_stack_that_begins_at_it(video, flow, frames, planes):
+def test_place_i_is_frame_i_and_the_stack_that_begins_at_it(video, flow, frames, planes):
     for place in (0, 7):
         rgb_HWC = samples.picture(video, place, stream("spatial"))
         assert np.abs(rgb_HWC.astype(int) - frames[place]).max() < 12  # JPEG; another frame is 50 away
@@ -105,7 +105,7 @@ def test_both_streams_draw_the_same_places_crops_and_flips(video, flow):
     assert len(drawn) > 15
 
 
-def test_trap_21_pixels_flow_and_map_show_the_same_part_the_same_way_round(video, flow, frames):
+def test_pixels_flow_and_map_show_the_same_part_the_same_way_round(video, flow, frames):
     """The sample is made again from its region alone: by floating-point arithmetic, mirrored if x0 > x1."""
     seen = set()
     for epoch in range(16):
@@ -130,7 +130,7 @@ def test_trap_21_pixels_flow_and_map_show_the_same_part_the_same_way_round(video
     assert seen == {True, False}
 
 
-def test_trap_21_a_flip_inverts_the_x_levels_alone(flow):
+def test_a_flip_inverts_the_x_levels_alone(flow):
     config = stream("temporal")
     x_GHWC = samples.whole_sample(flow, np.array([2]), config)
     flipped = samples.mirror(x_GHWC, config)

@@ -79,7 +79,7 @@ def test_the_auxiliary_classifier_counts_four_tenths(recipes):
     assert set(task.count(net, batch, SETTINGS)) == {"videos", "top1", "top5", "loss"}
 
 
-def test_trap_21_the_attention_channel_is_the_map_of_the_pixels_region(recipes):
+def test_the_attention_channel_is_the_map_of_the_pixels_region(recipes):
     config = recipes["r2-temporal"].model
     batch = batch_of(config)
     batch = replace(batch, map_BGhw=torch.rand(4, 1, 8, 8).half())
@@ -150,7 +150,7 @@ def test_the_loss_of_an_attention_net_is_the_mean_cross_entropy_of_all_places(re
     assert (verdict.metrics, verdict.score, verdict.top1) == ({"bce": 0.75}, -0.75, None)
 
 
-def test_trap_22_an_attention_net_sees_features_of_a_tenth_everywhere_whatever_maps_it_learns(recipes):
+def test_an_attention_net_sees_features_of_a_tenth_everywhere_whatever_maps_it_learns(recipes):
     task, module = attention(recipes)
     module.eval()
     seen = []

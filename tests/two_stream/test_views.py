@@ -17,7 +17,7 @@ def noise(height, width, channels, seed=0):
 
 @pytest.mark.parametrize("pairs", [1, 2, 3, 4, 9, 24, 25, 26, 27, 28, 60, 300])
 @pytest.mark.parametrize("count", [1, 2, 3, 25])
-def test_trap_24_places_are_equally_spaced_and_end_where_the_last_stack_begins(pairs, count):
+def test_places_are_equally_spaced_and_end_where_the_last_stack_begins(pairs, count):
     found = spaced(pairs, 3, count)
     last = max(pairs - 3, 0)  # stack i holds flows i to i + 2
     assert sum(place.times for place in found) == count
@@ -69,7 +69,7 @@ def test_ten_crops_are_corners_and_centre_and_their_mirror_images():
     assert len(boxes(46, 69, 40, 10)) == 5
 
 
-def test_trap_21_mirrored_flow_turns_its_horizontal_motion_round():
+def test_mirrored_flow_turns_its_horizontal_motion_round():
     stack = noise(46, 69, 4, seed=1)
     x_VHWC, _ = crop(stack, TEMPORAL, 10)
     for v in range(5):

@@ -1,6 +1,7 @@
 """ST-ABN: a recogniser that looks where and when its own attention branch points, and lets people point instead.
 
-Source: Mitsuhara et al. 2021, arXiv:2110.15574; where papers and authors' code differ, docs/decisions/0001.
+Source: S0 and S1 of README's "Papers", and Mitsuhara et al. 2021, arXiv:2110.15574. Where they and the authors' code
+differ: docs/decisions/0001.
 
     clip -> extractor -> f -> attention -> Ms, Mt, logits (attention branch)
                          f, Ms, Mt -> [(1 + Ms) f, Mt f] -> merge -> perception -> logits

@@ -1,6 +1,6 @@
 """The spatio-temporal attention branch: class maps, and from them a score, a map a frame and a weight a frame.
 
-Source: Mitsuhara et al. 2021, arXiv:2110.15574; where papers and authors' code differ, docs/decisions/0001.
+Source: as st_abn.py; where papers and authors' code differ, docs/decisions/0001.
 A is the B,K,T,H,W tensor of class maps, Ms the spatial attention B,1,T,H,W and Mt the temporal attention B,1,T,1,1,
 all at the extractor's resolution (14 x 14 for 224 x 224 clips).
 """

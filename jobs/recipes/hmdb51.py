@@ -3,7 +3,7 @@
 Frames and flow first:
 
     jobs/prepare_data.py --name hmdb51 --source VIDEOS --out s3://BUCKET/hmdb51
-    jobs/extract_flow.py --data s3://BUCKET/hmdb51
+    jobs/extract_flow.py --data s3://BUCKET/hmdb51 --size 340x256 --preset cuda
 
 Expected numbers are rows of S3's table 4.1, headed "split 1". The thesis cites its baselines from their papers, where
 they are means of three splits and of other networks, so the rows are not comparable to the last digit.

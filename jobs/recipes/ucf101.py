@@ -3,7 +3,7 @@
 Frames and flow first:
 
     jobs/prepare_data.py --name ucf101 --source VIDEOS --out s3://BUCKET/ucf101
-    jobs/extract_flow.py --data s3://BUCKET/ucf101
+    jobs/extract_flow.py --data s3://BUCKET/ucf101 --size 340x256 --preset cuda
 
 Expected numbers are rows of S3's table 4.2. It cites its baselines from their papers, whose networks and folds are
 others: Two-Stream and TSN report the mean of three folds, on CNN-M-2048 and BN-Inception. Ours are on Inception-V3.

@@ -199,7 +199,7 @@ class TwoStreamRecipe:
             )
         if not self.rounds:
             fix = "set rounds; without network.attention_channel a second one is as much training without maps"
-            raise UserError(problem("A system needs rounds", got="none", allowed="one or more", fix=fix))
+            raise UserError(problem("These rounds make no system", got="none", allowed="one or more", fix=fix))
         parts = {stream: part_of(self, stream).optim.schedule for stream in STREAMS}
         if any(r.schedule == "continue" for r in self.rounds) and set(parts.values()) != {"multistep"}:
             raise UserError(

@@ -66,7 +66,7 @@ def test_algorithm_1_trains_each_stream_on_what_the_other_has_just_learnt():
 
 
 @pytest.mark.parametrize("recipe", [TWO_PHASES, ALTERNATING, replace(ALTERNATING, attention=TWO_PHASES.attention)])
-def test_trap_23_no_stream_sees_maps_of_its_own_and_no_attention_net_learns_those_of_the_other(recipe):
+def test_no_stream_sees_maps_of_its_own_and_no_attention_net_learns_those_of_the_other(recipe):
     found = stages(recipe)
     by_name = {stage.name: stage for stage in found}
     for position, stage in enumerate(found):
@@ -79,7 +79,7 @@ def test_trap_23_no_stream_sees_maps_of_its_own_and_no_attention_net_learns_thos
 
 
 @pytest.mark.parametrize("recipe", [TWO_PHASES, ALTERNATING, replace(ALTERNATING, attention=TWO_PHASES.attention)])
-def test_trap_22_attention_nets_learn_from_networks_that_need_no_map(recipe):
+def test_attention_nets_learn_from_networks_that_need_no_map(recipe):
     by_name = {stage.name: stage for stage in stages(recipe)}
     for stream in ("spatial", "temporal"):
         stage = by_name[f"attention-{stream}"]
@@ -91,7 +91,7 @@ def test_trap_22_attention_nets_learn_from_networks_that_need_no_map(recipe):
 
 def test_a_baseline_has_no_maps():
     assert listed(BASELINE) == [("r1-spatial", "", ""), ("r1-temporal", "", "")]
-    with pytest.raises(UserError, match="A system needs rounds"):
+    with pytest.raises(UserError, match="These rounds make no system"):
         replace(BASELINE, rounds=())
 
 

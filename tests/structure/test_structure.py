@@ -53,6 +53,15 @@ def test_what_packages_may_import_has_no_cycle():
     assert left == {}
 
 
+def test_the_architecture_page_prints_what_packages_may_import():
+    """Short names in the page's table are packages of `pipeline`."""
+    rows = re.findall(r"^\| `([\w/]+)` \| (.+) \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M)
+    told = {area: set() if may == "nothing" else set(may.split(", ")) for area, may in rows}
+    assert len(told) == len(rows)
+    others = {area: may - {area.replace("/", ".")} for area, may in BESIDE.items()}
+    assert told == {area: {a.removeprefix("pipeline.") for a in may} for area, may in others.items()}
+
+
 def name(path):
     return str(path.relative_to(ROOT))
 

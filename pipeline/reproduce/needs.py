@@ -1,71 +1,20 @@
-"""What a row needs that is not there yet: files, weights, published checkpoints, GPU hours, disk; all without running.
+"""What rows need that is not there yet: files, weights, published checkpoints, hours, disk; all without running.
 
-Counts are official ones, costs the recipes' own, sizes measured in docs/decisions/0003 and 0013.
+Each table tells a thing in full where it first needs it, names it where it needs it again, and adds everything up once.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.data.listing import hmdb51, ssv1, ssv2, ucf101
-from pipeline.reproduce.cells import Cell, closure
+from pipeline.reproduce.catalogue import Chosen
+from pipeline.reproduce.cells import Cell, cells_of, closure
+from pipeline.reproduce.costs import PAIRS_A_SECOND, Cost, Passes, cost_of, disk_gb, hours, hours_of, passes_of
+from pipeline.reproduce.official import OFFICIAL
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.world import DATA
 
-GB = 1e9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Official:
-    """An official data set."""
-
-    metadata: tuple[str, ...]
-    """Its official files."""
-    beside: str
-    """Folder below the videos' root where those may lie too."""
-    videos: str
-    """Folder of the videos, and what they are."""
-    splits: str
-    """Counts."""
-    frames_gb: float | None
-    """Prepared frames; None: not measured."""
-    flow_gb: float | None = None
-
-
-OFFICIAL: Mapping[str, Official] = {
-    "ssv2": Official(
-        metadata=tuple(f"{ssv2.PREFIX}{part}.json" for part in ("labels", "train", "validation", "test")),
-        beside=ssv2.METADATA_FOLDERS[0],
-        videos=f"{ssv2.VIDEO_FOLDERS[0]}/ID.webm",
-        splits="220,847 videos: train 168,913, validation 24,777, test 27,157 without labels",
-        frames_gb=290,
-    ),
-    "ssv1": Official(
-        metadata=tuple(f"{ssv1.PREFIX}{part}.csv" for part in ("labels", "train", "validation", "test")),
-        beside=ssv1.METADATA_FOLDERS[0],
-        videos=f"{ssv1.FRAME_FOLDERS[0]}/ID/00001.jpg and on",
-        splits="train 86,017, validation 11,522, and the test part without labels",
-        frames_gb=None,
-    ),
-    "ucf101": Official(
-        metadata=("classInd.txt", *(f"{part}list{fold:02d}.txt" for part in ("train", "test") for fold in (1, 2, 3))),
-        beside=ucf101.METADATA_FOLDERS[0],
-        videos=f"{ucf101.VIDEO_FOLDERS[0]}/Class/v_Class_g01_c01.avi",
-        splits="13,320 videos: train 9,537, test 3,783 in fold 1 (9,586, 3,734 in fold 2; 9,624, 3,696 in fold 3)",
-        frames_gb=67,
-        flow_gb=17,
-    ),
-    "hmdb51": Official(
-        metadata=("CLASS_test_split1.txt, 2 and 3 for each of 51 classes",),
-        beside=hmdb51.METADATA_FOLDERS[0],
-        videos=f"{hmdb51.VIDEO_FOLDERS[0]}/class/NAME.avi",
-        splits="6,766 videos: train 3,570, test 1,530, unused 1,666 in every fold",
-        frames_gb=17,
-        flow_gb=4,
-    ),
-}
-"""Sizes: 10.1 million frames of V2, 2.5 million of UCF-101, .63 million of HMDB-51; 27 kB each, 7 kB a pair of flow."""
 INITIAL = {"imagenet2d": "torchvision's resnet{depth} of ImageNet (IMAGENET1K_V1)", "random": ""}
 STREAM_INITIAL = {"imagenet": "torchvision's inception_v3 of ImageNet (IMAGENET1K_V1)", "random": ""}
 AUTHORS = {
@@ -73,31 +22,98 @@ AUTHORS = {
     "s0-stabn-r101": "checkpoint-*.pt of abn_resnet101",
 }
 """What the authors' second implementation writes; the papers' own checkpoints of other rows are not known to exist."""
-PARAMETERS = {
-    ("st_abn", 50): 55_665_928,
-    ("st_abn", 101): 83_570_952,
-    ("baseline", 50): 31_991_022,
-    ("baseline", 101): 59_896_046,
-    ("stream", 0): 21_997_701,
-}
-"""Counted in tests/models; of a stream with 101 classes."""
-BYTES = 8
-"""A weight and its momentum."""
-PEOPLE = "about 2,400 training clips edited by people (2,396 by 74 in S0): mine, serve, seal; then --batches URI"
+EDITED = "about 2,400 training clips edited by people (2,396 by 74 in S0)"
+
+WIDTH = 110
+"""Letters of a line of names."""
+LEAST = 0.01
+"""GPU hours below which nobody asks for more digits."""
 
 
-def needs_of(desk: Desk, cells: tuple[str, ...], tflops: float) -> list[str]:
-    """Return what a row still needs, one line each; empty when all of it is done.
+def needs_text(desk: Desk, chosen: Chosen, tflops: float) -> str:
+    """Return what every row of some tables still needs, with a total for each table and for all of them.
+
+    Args:
+        desk: where it works.
+        chosen: the tables.
+        tflops: TFLOP/s that a GPU keeps up.
+    """
+    told = [f"On {desk.world.label}."]
+    if not desk.world.is_synth:
+        told[0] += f" GPU hours are of GPUs that keep up {tflops:g} TFLOP/s (--tflops), fed fast enough."
+    for bound in chosen.bounds:
+        table = chosen.tables[bound.key]
+        told.append(f"\n{bound.key}: {table.title}")
+        seen: set[str] = set()
+        for row, sources in bound.rows.items():
+            cells = tuple(dict.fromkeys(name for source in sources.values() for name in cells_of(source)))
+            told += _row(f"{row} ({bound.standing[row]})", needs_of(desk, cells, tflops, seen))
+        if bound.pictures:
+            cells = tuple(cell for cell, _ in bound.pictures.values())
+            told += _row("pictures", needs_of(desk, cells, tflops, seen))
+        if table.cited:
+            told.append(f"  {len(table.cited)} rows that the paper cites from others: nothing to run")
+        told += total_lines(desk, bound.key, bound.cells(), tflops)
+    asked = tuple(name for bound in chosen.bounds for name in bound.cells())
+    if len(chosen.bounds) > 1:
+        told += ["", *total_lines(desk, f"all {len(chosen.bounds)} tables", asked, tflops)]
+    return "\n".join([*told, "", *_files(desk, asked)])
+
+
+def _row(name: str, needs: Sequence[str]) -> list[str]:
+    return [f"  {name}: {'needs' if needs else 'done'}", *(f"    {line}" for line in needs)]
+
+
+def _files(desk: Desk, asked: tuple[str, ...]) -> Iterator[str]:
+    """Where the files of the data sets belong that nobody has given."""
+    needed = {cell.data for cell in closure(desk.cells, asked)}
+    for name in DATA:
+        if name in needed and not desk.world.is_synth and not desk.passport(name):
+            yield from data_lines(name)
+
+
+def data_lines(name: str) -> list[str]:
+    """Return where the files of a data set belong, and how it is prepared."""
+    official = OFFICIAL[name]
+    return [
+        f"{name}: {DATA[name]}, {official.splits}",
+        *(f"  {line}" for line in _listed("official files: ", official.metadata)),
+        f"    beside the videos, in {official.beside}/ there, or in the folder given with --metadata",
+        f"  videos: {official.videos}",
+        f"  then jobs/prepare_data.py --name {name} --source VIDEOS --out ROOT, and --data {name}=ROOT here",
+        f"  disk for prepared frames: about {official.frames_gb:g} GB",
+        *([f"    {official.frames_told}"] if official.frames_told else []),
+    ]
+
+
+def _listed(title: str, names: Sequence[str]) -> list[str]:
+    """Names after a title, in lines that a screen can show."""
+    return textwrap.wrap(", ".join(names), WIDTH, initial_indent=title, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _left(desk: Desk, cells: tuple[str, ...]) -> list[Cell]:
+    """What is not done, of some cells and all that they need; each once."""
+    return [cell for cell in closure(desk.cells, cells) if not desk.is_done(cell)]
+
+
+def needs_of(desk: Desk, cells: tuple[str, ...], tflops: float, seen: set[str] | None = None) -> list[str]:
+    """Return what a row still needs; empty when all of it is done.
 
     Args:
         desk: where it works.
         cells: names of the cells that the row's numbers come from.
         tflops: TFLOP/s that a GPU keeps up.
+        seen: cells that have been told in full; this row's are added.
     """
-    left = [cell for cell in closure(desk.cells, cells) if not desk.is_done(cell)]
+    before = set(seen or ())
+    left = _left(desk, cells)
+    if seen is not None:
+        seen.update(cell.name for cell in left)
     if desk.world.is_synth:
-        return [f"{cell.name}: {cell.title} ({_state(desk, cell)})" for cell in left]
-    return [line for cell in left for line in _lines(desk, cell, tflops)]
+        again = [cell.name for cell in left if cell.name in before]
+        new = [f"{cell.name}: {cell.title} ({_state(desk, cell)})" for cell in left if cell.name not in before]
+        return [*([f"as above: {', '.join(again)}"] if again else []), *new]
+    return [line for cell in left for line in _told(desk, cell, tflops, cell.name in before)]
 
 
 def _state(desk: Desk, cell: Cell) -> str:
@@ -105,21 +121,79 @@ def _state(desk: Desk, cell: Cell) -> str:
     return told.get(desk.state(cell), "needs people")
 
 
+def _told(desk: Desk, cell: Cell, tflops: float, again: bool) -> list[str]:
+    lines = list(_lines(desk, cell, tflops))
+    if not again or not lines:
+        return lines
+    cost = cost_of(desk, cell, tflops).gpu_hours
+    return [f"{lines[0].partition(':')[0]}: as above{f', {_hours(cost)}' if cost else ''}"]
+
+
 def _lines(desk: Desk, cell: Cell, tflops: float) -> Iterator[str]:
+    """What a cell needs; the first line begins with its name and a colon."""
     if cell.kind == "data":
         yield f"data {cell.name}: {DATA[cell.name]}, {OFFICIAL[cell.name].splits}"
     elif cell.kind == "flow":
-        gb = OFFICIAL[cell.data].flow_gb
-        yield f"flow: jobs/extract_flow.py {' '.join(cell.options)} on the prepared {DATA[cell.data]}, about {gb:g} GB"
+        yield from _flow_lines(cell, cost_of(desk, cell, tflops))
     elif cell.kind in ("train", "system"):
-        yield from _training_lines(cell.recipe, desk.recipe_of(cell), tflops)
+        yield from _training_lines(" ".join((cell.recipe, *cell.overrides)), desk.recipe_of(cell), tflops)
         yield _published(cell)
     elif cell.kind == "annotate":
-        yield f"edits: {PEOPLE}"
+        yield f"edits: {EDITED}: mine, serve, seal; then --batches URI"
     elif cell.kind == "finetune":
-        base = next(desk.cells[name] for name in cell.needs if desk.cells[name].kind == "train")
-        hours = 2 * hours_of(desk.recipe_of(base), tflops)
-        yield f"fine-tuning and its control: at most as long as training, each; {hours:,.1f} GPU hours for both"
+        cost = cost_of(desk, cell, tflops)
+        yield f"fine-tuning {cell.name} and its control: as long as training, each; {_hours(cost.finetuning)} for both"
+        yield f"  tests: {_passes(passes_of(desk, cell), tflops)}"
+        yield f"  disk for checkpoints: {cost.checkpoints_gb:.1f} GB"
+    elif cell.kind in ("test", "test-system", "mine"):
+        name = "mining" if cell.kind == "mine" else "test"
+        yield f"{name} {cell.name}: {_passes(passes_of(desk, cell), tflops)}"
+    elif cell.kind == "import":
+        yield f"import {cell.name}: {cell.options[0]}, by jobs/import_published.py"
+    else:
+        yield f"pictures {cell.name}: {cell.title}, by jobs/explain_two_stream.py, without a GPU"
+
+
+def _passes(found: tuple[Passes, ...], tflops: float) -> str:
+    """Clips, passes and GPU hours."""
+    first, flop = found[0], sum(one.flop for one in found)
+    clips = f"{' + '.join(f'{one.videos:,}' for one in found)} videos x {first.words}"
+    if not flop:
+        return f"{clips}; hours are known when its network is"
+    return f"{clips} x {first.gflop:g} GFLOP, {_hours(hours(flop, tflops))}"
+
+
+def _hours(value: float) -> str:
+    told = f"{value:,.1f}" if value >= 1 else f"{value:.2f}" if value >= LEAST else f"under {LEAST}"
+    return f"{told} GPU hours"
+
+
+def _flow_lines(cell: Cell, cost: Cost) -> Iterator[str]:
+    little, much = PAIRS_A_SECOND
+    data = DATA[cell.data]
+    yield f"flow {cell.name}: jobs/extract_flow.py {' '.join(cell.options)} on {data}, about {cost.flow_gb:g} GB"
+    yield (
+        f"  {OFFICIAL[cell.data].pairs / 1e6:g} million pairs, {_core_hours(cost)}: a core solves {little:g} a second "
+        f"where little moves, {much:g} where much does"
+    )
+    yield "  on GPUs: not measured"
+
+
+def _core_hours(cost: Cost) -> str:
+    return f"{cost.flow_least:,.0f} to {cost.flow_most:,.0f} CPU core hours"
+
+
+def _training_lines(name: str, recipe: Mapping[str, Any], tflops: float) -> Iterator[str]:
+    compute = recipe["compute"]
+    cpus = compute["data_cpus"] + compute["workers"] * compute["cpus_per_worker"]
+    yield f"training {name}: {recipe['expected']['cost']}, {_hours(hours_of(recipe, tflops))}"
+    yield f"  machines: {compute['workers']} GPUs and {cpus:g} CPUs, as the recipe asks"
+    if "clip" in recipe:
+        first = INITIAL[recipe["init"]["source"]].format(depth=recipe["model"]["depth"])
+    else:
+        first = STREAM_INITIAL[recipe["spatial"]["init"]["source"]]
+    yield f"  first weights: {first or 'none'}, downloaded or in --checkpoints FOLDER"
+    yield f"  disk for checkpoints: {disk_gb(recipe):.1f} GB"
 
 
 def _published(cell: Cell) -> str:
@@ -130,49 +204,42 @@ def _published(cell: Cell) -> str:
     return f"  published checkpoint: {told}"
 
 
-def data_lines(name: str) -> list[str]:
-    """Return where the files of a data set belong, and how it is prepared."""
-    official = OFFICIAL[name]
-    size = "not measured" if official.frames_gb is None else f"about {official.frames_gb:g} GB"
-    return [
-        f"{name}: {DATA[name]}, {official.splits}",
-        f"  official files: {', '.join(official.metadata)}",
-        f"    beside the videos, in {official.beside}/ there, or in the folder given with --metadata",
-        f"  videos: {official.videos}",
-        f"  then jobs/prepare_data.py --name {name} --source VIDEOS --out ROOT, and --data {name}=ROOT here",
-        f"  disk for prepared frames: {size}",
-    ]
+def total_lines(desk: Desk, name: str, cells: tuple[str, ...], tflops: float) -> list[str]:
+    """Return what some cells and all that they need still cost together, each counted once."""
+    left = _left(desk, cells)
+    title = f"  total of {name}, each thing once:"
+    if not left:
+        return [f"{title} nothing, all is done"]
+    if desk.world.is_synth:
+        return [f"{title} {len(left)} cells to run"]
+    cost = sum((cost_of(desk, cell, tflops) for cell in left), Cost())
+    return [title, *(f"    {line}" for line in _sums(desk, left, cost))]
 
 
-def _training_lines(name: str, recipe: Mapping[str, Any], tflops: float) -> Iterator[str]:
-    compute = recipe["compute"]
-    cpus = compute["data_cpus"] + compute["workers"] * compute["cpus_per_worker"]
-    hours = hours_of(recipe, tflops)
-    yield f"training {name}: {recipe['expected']['cost']}, {hours:,.1f} GPU hours where one keeps up {tflops:g} TFLOP/s"
-    yield f"  machines: {compute['workers']} GPUs and {cpus:g} CPUs, as the recipe asks"
-    if "clip" in recipe:
-        first = INITIAL[recipe["init"]["source"]].format(depth=recipe["model"]["depth"])
-    else:
-        first = STREAM_INITIAL[recipe["spatial"]["init"]["source"]]
-    yield f"  first weights: {first or 'none'}, downloaded, or its file in --checkpoints FOLDER"
-    yield f"  disk for checkpoints: {disk_gb(recipe):.1f} GB"
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
 
 
-def disk_gb(recipe: Mapping[str, Any]) -> float:
-    """Return what the checkpoints of a training take: weights and momentum, the kept ones and the latest."""
-    kept = int(recipe["train"]["keep"]) + 1
-    if "clip" in recipe:
-        return kept * BYTES * PARAMETERS[recipe["model"]["arch"], recipe["model"]["depth"]] / GB
-    return kept * BYTES * 2 * len(recipe["rounds"]) * PARAMETERS["stream", 0] / GB
-
-
-def hours_of(recipe: Mapping[str, Any], tflops: float) -> float:
-    """Return GPU hours from the FLOP that a recipe states as its cost.
-
-    Raises:
-        ValueError: the recipe states no FLOP.
-    """
-    found = re.match(r"([\d.]+e\d+) FLOP", recipe["expected"]["cost"])
-    if found is None:
-        raise ValueError(f"{recipe['name']} states no FLOP: {recipe['expected']['cost']}")
-    return float(found[1]) / (tflops * 1e12) / 3600
+def _sums(desk: Desk, left: Sequence[Cell], cost: Cost) -> Iterator[str]:
+    counts = Counter(cell.kind for cell in left)
+    unknown = sum(cell.kind == "test" and desk.cells[cell.needs[0]].kind == "import" for cell in left)
+    trained, tested = counts["train"] + counts["system"], counts["test"] + counts["test-system"] - unknown
+    if trained:
+        yield f"{_counted(trained, 'training')}: {_hours(cost.training)}"
+    if counts["finetune"]:
+        yield f"fine-tuning and its control: {_hours(cost.finetuning)}; before it, people edit the clips"
+    if cost.testing:
+        more = ", mining" if counts["mine"] else ""
+        more += ", networks of the fine-tuning" if counts["finetune"] else ""
+        yield f"{_counted(tested, 'test')}{more}: {_hours(cost.testing)}"
+    if sum(part > 0 for part in (cost.training, cost.finetuning, cost.testing)) > 1:
+        yield f"together {_hours(cost.gpu_hours)}"
+    if unknown:
+        yield f"{_counted(unknown, 'test')} of published checkpoints: hours are known when their networks are"
+    if counts["flow"]:
+        yield f"flow of {_counted(counts['flow'], 'data set')}: {_core_hours(cost)}"
+    sizes = {"frames": cost.frames_gb, "flow": cost.flow_gb, "checkpoints": cost.checkpoints_gb}
+    if parts := [f"{gb:,.0f} GB of {what}" for what, gb in sizes.items() if gb]:
+        yield f"disk: about {', '.join(parts)}"
+    if files := [cell.name for cell in left if cell.kind == "data"]:
+        yield f"data sets: {', '.join(files)}"

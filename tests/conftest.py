@@ -1,6 +1,7 @@
 """What several areas need: small real videos, prepared; a checkpoint of a small network; a small Ray cluster;
 a new database of each kind."""
 
+import contextlib
 import csv
 import itertools
 import os
@@ -146,9 +147,12 @@ def ray_cluster():
 POSTGRES = Path("/usr/lib/postgresql")
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    """A PostgreSQL cluster of our own on a socket in a temporary folder; yields the URL of its first database."""
+@contextlib.contextmanager
+def serve_postgres():
+    """A PostgreSQL cluster of our own on a socket in a temporary folder.
+
+    Yields the URL of its first database, and what stops it at once.
+    """
     tools = next((p.parent for p in sorted(POSTGRES.glob("*/bin/initdb"), reverse=True)), None)
     tools = tools or (Path(found).parent if (found := shutil.which("initdb")) else None)
     if tools is None:
@@ -159,18 +163,39 @@ def postgres(tmp_path_factory):
     if who:
         shutil.chown(folder, "nobody", "nogroup")
     options = "-c fsync=off -c listen_addresses= -c max_connections=120 -c unix_socket_directories=" + str(folder)
-    data = str(folder / "data")
+    data, started = str(folder / "data"), False
 
     def run(*command):
         subprocess.run(
             [str(tools / command[0]), *command[1:]], check=True, cwd=folder, stdout=subprocess.DEVNULL, **who
         )
 
+    def stop():
+        nonlocal started
+        if started:
+            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        started = False
+
     run("initdb", "-D", data, "-U", "star", "-A", "trust", "--no-sync")
     run("pg_ctl", "-D", data, "-o", options, "-w", "-l", str(folder / "log"), "start")
-    yield f"postgresql://star@/postgres?host={folder}"
-    run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+    started = True
+    yield f"postgresql://star@/postgres?host={folder}", stop
+    stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The URL of the first database of a PostgreSQL cluster for all tests."""
+    with serve_postgres() as (url, _):
+        yield url
+
+
+@pytest.fixture
+def dying_postgres():
+    """The same of a cluster for one test, and what stops it at once."""
+    with serve_postgres() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,7 @@ from pipeline.annotate.schema_admin import Health
 from pipeline.annotate.schema_items import Problem
 from pipeline.annotate.security import Guard, refusal
 from pipeline.annotate.service import VERSION, Here, Service
+from pipeline.core.database import UnreachedError
 
 API = "/api/v1"
 PAGE = Path(__file__).parent / "page"
@@ -101,7 +102,7 @@ def create_app(service: Service, page: Path = PAGE) -> FastAPI:
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
-    for fault in (sa.exc.OperationalError, sa.exc.TimeoutError):
+    for fault in (UnreachedError, sa.exc.OperationalError, sa.exc.TimeoutError):
         app.add_exception_handler(fault, _unreached)
     app.add_middleware(Guard, hsts=service.secure, measured=service.meter.add)
     return app
@@ -128,7 +129,7 @@ def _operations(app: FastAPI) -> None:
         try:
             with service.database.read() as connection:
                 connection.execute(sa.text("SELECT 1"))
-        except sa.exc.SQLAlchemyError as error:
+        except (UnreachedError, sa.exc.SQLAlchemyError) as error:
             raise RefusedError("busy", "the database does not answer", retry_after_s=5) from error
         return Health(status="ok")
 

@@ -6,6 +6,7 @@ processes wait for `busy_timeout`.
 """
 
 import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,10 @@ def url_of(where: str, option: str = "--database") -> URL:
     raise UserError(problem("The database cannot be used", got=got, allowed=allowed, fix=f"correct {option}"))
 
 
+class UnreachedError(UserError):
+    """The database does not answer: gone, restarting, locked or full. What was under way in it is not done."""
+
+
 class Database:
     """An open database with its tables."""
 
@@ -79,8 +84,8 @@ class Database:
         try:
             with self.write() as connection:
                 build(connection)
-        except (sa.exc.OperationalError, ModuleNotFoundError) as error:
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        except (UnreachedError, sa.exc.OperationalError, ModuleNotFoundError) as error:
+            reason = _reason(error.__cause__ if isinstance(error, UnreachedError) else error)
             got, fix = self.url.render_as_string(hide_password=True), f"check {option} and that the server runs"
             allowed = "a database that can be reached and written"
             raise UserError(
@@ -89,21 +94,57 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection that sees one state of the database."""
-        with self.engine.connect() as connection, connection.begin():
+        """Yield a connection that sees one state of the database.
+
+        Raises:
+            UnreachedError: it does not answer.
+        """
+        with self._reached(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """Yield a connection whose changes become permanent together at the end, or not at all."""
-        with self._turn if self.sqlite else contextlib.nullcontext():
+        """Yield a connection whose changes become permanent together at the end, or not at all.
+
+        Raises:
+            UnreachedError: it does not answer. Lost while it made them permanent, they are there or they are not.
+        """
+        with self._turn if self.sqlite else contextlib.nullcontext(), self._reached():
             options = {"immediate": True} if self.sqlite else {}
             with self.engine.connect().execution_options(**options) as connection, connection.begin():
                 yield connection
 
+    @contextlib.contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Say in one sentence that the database is gone; what it answers, refusals among it, passes as it is."""
+        try:
+            yield
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            if not _is_lost(error):
+                raise
+            got = self.url.render_as_string(hide_password=True)
+            fix = "see that it runs and that its disk has room, then give the same command again"
+            what, allowed = (
+                f"The database does not answer ({_reason(error)})",
+                "a database that can be reached and written",
+            )
+            raise UnreachedError(problem(what, got=got, allowed=allowed, fix=fix)) from error
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _is_lost(error: sa.exc.DBAPIError | sa.exc.TimeoutError) -> bool:
+    """Whether the database is at fault, not the statement; SQLite reports both as operational errors."""
+    if isinstance(error, sa.exc.TimeoutError) or error.connection_invalidated:
+        return True
+    at_fault = isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError))
+    return at_fault and getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
+
+
+def _reason(error: BaseException | None) -> str:
+    return str(getattr(error, "orig", error)).strip().splitlines()[0]
 
 
 def _engine(url: URL) -> Engine:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.core import storage
 from pipeline.core.config import from_dict, to_dict
+from pipeline.core.database import UnreachedError
 from pipeline.core.errors import UserError, problem
 from pipeline.retrain.errors import LeaseLostError, OnHoldError, SupersededError
 from pipeline.retrain.evidence import Evidence
@@ -172,7 +173,10 @@ class _Night:
             raise
         except Exception:  # whatever it was: nothing is decided, so the batches are new again
             self._kept.check()
-            self._ledger.finish(plan.plan_key, self._lease, "failed")
+            try:
+                self._ledger.finish(plan.plan_key, self._lease, "failed")
+            except (UnreachedError, SQLAlchemyError) as lost:  # what went wrong first is what people need to know
+                print(f"WARNING plan {plan.plan_key} is not recorded as failed ({lost})", file=sys.stderr, flush=True)
             raise
         page = str(self._once("reported", lambda: self._report(work, trained, verdict))["page"])
         if not verdict.passed and not self._ledger.overrides(plan.plan_key):
@@ -316,7 +320,10 @@ def keeping(ledger: Ledger, lease: Lease) -> Iterator[Kept]:
                     if main and not done.is_set():  # training waits in foreign code, which no flag would reach
                         os.kill(os.getpid(), signal.SIGINT)
                 return
-            except SQLAlchemyError as error:  # the ledger may be back before the lease lapses, and writes are fenced
+            except (
+                UnreachedError,
+                SQLAlchemyError,
+            ) as error:  # the ledger may be back before the lease lapses, and writes are fenced
                 print(f"WARNING lease {lease.name} could not be renewed ({error})", file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)

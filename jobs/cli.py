@@ -5,6 +5,7 @@ Light to import: a job that finds nothing to do, or needs no network, has not wa
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import importlib
 import inspect
@@ -141,7 +142,47 @@ def placed(option: str, path: str) -> str:
                 "deletes afterwards",
                 got=path,
                 allowed="an absolute path that all nodes reach, or a URI such as s3://BUCKET/KEY",
-                fix=f"give {option} as one of them",
+                fix="write it as one of them",
             )
         )
     return storage.absolute(path)
+
+
+def path(text: str) -> str:
+    """Take a path or URI from the command line: `type=` of every option that means one, its default included.
+
+    Returns:
+        It, absolute and without a slash at its end; the empty text stays.
+
+    Raises:
+        argparse.ArgumentTypeError: as `placed`; argparse names the option and ends with exit status 2.
+    """
+    try:
+        return storage.absolute(placed("path", text)) if text else ""
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def trained(text: str) -> str:
+    """Take what means a trained network, as it is: refused like a path when it is one, and no name, id or models:/."""
+    if os.sep in text and not text.startswith("models:"):
+        path(text)
+    return text
+
+
+def address(text: str) -> str:
+    """Take where a database or a server is, as it is: refused like a path when it is a file."""
+    path(text.removeprefix("sqlite:///"))
+    return text
+
+
+def given_data(root: str) -> str:
+    """Return the data set of a recipe, as `placed` does.
+
+    Raises:
+        UserError: there is none; or as `placed`.
+    """
+    if not root:
+        fix = "add --data ROOT, a folder or URI that jobs/prepare_data.py made"
+        raise UserError(problem("No data set was given", got="no --data", allowed="a prepared data set", fix=fix))
+    return placed("data.root", root)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--demo", type=Path, default=CHECKOUT / "runs" / "demo", help="folder of a demo (runs/demo)")
     parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "demo-annotate", help="(runs/demo-annotate)")
     parser.add_argument("--keep", action="store_true", help="keep campaign and answers of an earlier one")
-    parser.add_argument("--port", type=int, default=8765, help="of the page (8765)")
+    parser.add_argument("--port", type=int, default=8765, help="port of the page (8765)")
     args = parser.parse_args(arguments)
     demo, out = args.demo.resolve(), args.out.resolve()
     campaign = out / "campaign"

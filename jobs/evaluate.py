@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, here
+from jobs.cli import guarded, here, path, placed, trained
 from pipeline.eval.load import INVERSIONS
 
 
@@ -21,11 +21,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", metavar="NAME|ID", help="a run by name, by folder, or by MLflow id")
-    what.add_argument("--checkpoint", metavar="URI", help="a checkpoint's folder")
+    what.add_argument("--run", type=trained, metavar="NAME|ID", help="a run by name, by folder, or by MLflow id")
+    what.add_argument("--checkpoint", type=path, metavar="URI", help="a checkpoint's folder")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run (best)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
-    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set (the training's)")
+    parser.add_argument("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--data", type=path, default="", metavar="ROOT", help="prepared data set (the training's)")
     parser.add_argument("--split", default="", help="split to evaluate (the recipe's test split)")
     parser.add_argument("--fold", type=int, help="official fold (the recipe's)")
     parser.add_argument(
@@ -35,12 +35,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--crops", type=int, choices=(1, 3, 10), default=1, help="crops in space (1)")
     parser.add_argument("--invert", choices=(*INVERSIONS, "all"), default="none", help="attention to invert (none)")
     parser.add_argument("--maps", choices=("none", "temporal", "all"), default="all", help="attention kept (all)")
-    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
+    parser.add_argument(
+        "--truth", type=path, default="", metavar="FILE", help="make_synth's truth.parquet: where the action is"
+    )
     parser.add_argument(
         "--explanations", type=int, default=8, metavar="N", help="clips whose explanations are judged (8; 0: none)"
     )
     parser.add_argument("--allow-other-data", action="store_true", help="accept videos that are not the training's")
-    parser.add_argument("--out", default="", metavar="URI", help="folder of the results (evaluations/...)")
+    parser.add_argument("--out", type=path, default="", metavar="URI", help="folder of the results (evaluations/...)")
     parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow run")
     parser.add_argument("--actors", type=int, default=1, help="processes that run the network (1)")
     parser.add_argument("--cpus-per-actor", type=float, default=1.0, help="logical CPUs of each (1)")
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for invert in job.inversions:
         network.check_inversion(invert)
     results = Results(network=network, dataset=dataset, job=job, differences=differences)
-    out = storage.absolute(args.out or storage.join("evaluations", results.name))
+    out = args.out or placed("--out", storage.join("evaluations", results.name))
     ray_session.connect(job.cpus())
     rows = predict(dataset, job)
     predictions = storage.join(out, "predictions.parquet")

@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, here, placed
+from jobs.cli import guarded, here, path
 
 VARIANTS = ("without", "with", "blind")
 
@@ -24,9 +24,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("systems", nargs="+", metavar="NAME", help="systems by the --run name of their training")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
-    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set (the training's)")
-    parser.add_argument("--flow", default="", metavar="ROOT", help="flow set (the training's)")
+    parser.add_argument("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--data", type=path, default="", metavar="ROOT", help="prepared data set (the training's)")
+    parser.add_argument("--flow", type=path, default="", metavar="ROOT", help="flow set (the training's)")
     parser.add_argument("--split", default="", help="split to test on (the recipe's test split)")
     parser.add_argument("--places", type=int, default=25, help="frames and stacks of a video (25)")
     parser.add_argument("--crops", type=int, choices=(1, 10), default=1, help="crops of each (1)")
@@ -34,9 +34,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--variants", nargs="+", choices=VARIANTS, help="without, with attention, or blind: 0.1 for maps (all)"
     )
-    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the object is")
+    parser.add_argument(
+        "--truth", type=path, default="", metavar="FILE", help="make_synth's truth.parquet: where the object is"
+    )
     parser.add_argument("--allow-other-data", action="store_true", help="accept videos that are not the training's")
-    parser.add_argument("--out", default="evaluations", metavar="URI", help="folder of the results (evaluations)")
+    parser.add_argument(
+        "--out", type=path, default="evaluations", metavar="URI", help="folder of results (evaluations)"
+    )
     parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow runs")
     parser.add_argument("--actors", type=int, default=1, help="processes that hold the networks (1); 0: no Ray at all")
     parser.add_argument("--cpus-per-actor", type=float, default=1.0, help="logical CPUs of each (1)")
@@ -58,7 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.two_stream import results as two_stream_results
     from pipeline.two_stream.testing import TestRequest, log, score_system, systems_of
 
-    root, out = storage.absolute(placed("--storage", args.storage)), placed("--out", args.out)
     request = TestRequest(
         data=args.data,
         flow=args.flow,
@@ -77,24 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         precision=args.precision,
         truth=args.truth,
     )
-    systems = systems_of(root, args.systems)
+    systems = systems_of(args.storage, args.systems)
     if args.actors:
         ray_session.connect(args.actors * args.cpus_per_actor + args.data_cpus)
     folds = []
     for system in systems:
-        folder = storage.join(storage.absolute(out), system.name)
+        folder = storage.join(args.out, system.name)
         results, tested = score_system(system, request, folder)
         folds.append((results, tested))
         print(two_stream_results.write_results(results, tested, folder), flush=True)
         print(f"  results  {here(folder)}", flush=True)
         if not args.no_mlflow:
-            log(results, tested, folder, system.recipe.tracking.uri or mlflow_uri(root))
+            log(results, tested, folder, system.recipe.tracking.uri or mlflow_uri(args.storage))
     if len(folds) > 1:
         text = two_stream_results.folds_table(folds)
         print(f"\n{text}", flush=True)
         numbers = json.dumps(two_stream_results.folds_metrics(folds), indent=1) + "\n"
         for name, data in (("folds.txt", text + "\n"), ("folds.json", numbers)):
-            storage.publish_bytes(storage.join(storage.absolute(out), name), data.encode())
+            storage.publish_bytes(storage.join(args.out, name), data.encode())
     return 0
 
 

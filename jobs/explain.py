@@ -15,25 +15,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.cli import guarded, here
+from jobs.cli import guarded, here, path, trained
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, paths or URIs")
+    parser.add_argument("videos", type=path, nargs="+", metavar="VIDEO", help="video files, paths or URIs")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", metavar="NAME|ID", help="a run by name, by folder, or by MLflow id")
-    what.add_argument("--checkpoint", metavar="URI", help="a checkpoint's folder")
+    what.add_argument("--run", type=trained, metavar="NAME|ID", help="a run by name, by folder, or by MLflow id")
+    what.add_argument("--checkpoint", type=path, metavar="URI", help="a checkpoint's folder")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run (best)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
     parser.add_argument("--label", default="", metavar="TEXT|INDEX", help="true class of the videos")
-    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: class and action")
+    parser.add_argument(
+        "--truth", type=path, default="", metavar="FILE", help="make_synth's truth.parquet: class and action"
+    )
     parser.add_argument("--centre", action="store_true", help="only the clip in the middle of the video")
     parser.add_argument("--stride", type=int, help="distance between frames (the recipe's); longer windows")
     parser.add_argument("--stretch", action="store_true", help="stretch attention to the full colours, for display")
     parser.add_argument("--animation", choices=("webp", "gif"), default="webp", help="format of the animations (webp)")
-    parser.add_argument("--out", default="explanations", metavar="URI", help="folder (explanations)")
+    parser.add_argument("--out", type=path, default="explanations", metavar="URI", help="folder (explanations)")
     parser.add_argument("--no-mlflow", action="store_true", help="do not log to the training's MLflow run")
     parser.add_argument("--gpu", action="store_true", help="run the network on the GPU")
     return parser.parse_args(arguments)
@@ -57,17 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         network = with_stride(network, args.stride)
     known = known_of(args.truth, args.label, network.classes)
     style = StripStyle(stretch=args.stretch, note=f"{network.recipe.name}, step {network.step}")
-    out = storage.absolute(args.out)
     uri = "" if args.no_mlflow else locate.mlflow_of(network)
     for video, name in zip(args.videos, folder_names(args.videos), strict=True):
         facts: Known = known(video)
         windows = explain_video(
             network, video, Path(video).name, whole=not args.centre, label=facts.label, active_V=facts.active_V
         )
-        page = write_explanation(storage.join(out, name), network, windows, style, args.animation)
-        print(f"{video}: {len(windows)} windows, {here(page)}", flush=True)
+        page = write_explanation(storage.join(args.out, name), network, windows, style, args.animation)
+        print(f"{here(video)}: {len(windows)} windows, {here(page)}", flush=True)
         path, files = f"explanation/{network.recipe.name}-step{network.step}/{name}", ("strip-*.png", "index.html")
-        if uri and not attach(uri, network.run_id, folder=storage.join(out, name), artifact_path=path, files=files):
+        if uri and not attach(
+            uri, network.run_id, folder=storage.join(args.out, name), artifact_path=path, files=files
+        ):
             uri = ""  # said once, not waited for with every video
     if uri:
         print(f"MLflow run {network.run_id} at {uri}", flush=True)

@@ -14,14 +14,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, here, placed
+from jobs.cli import guarded, here, path
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("systems", nargs="+", metavar="NAME", help="systems; videos are explained by the first")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
     parser.add_argument("--videos", type=int, default=3, metavar="N", help="test videos, a class each in turn (3)")
     parser.add_argument("--ids", nargs="*", default=[], metavar="ID", help="these videos instead")
     parser.add_argument(
@@ -29,7 +29,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--places", type=int, default=6, help="columns (6)")
     parser.add_argument("--no-curves", action="store_true", help="no curves.png, which needs MLflow")
-    parser.add_argument("--out", default="explanations", metavar="URI", help="folder (explanations)")
+    parser.add_argument("--out", type=path, default="explanations", metavar="URI", help="folder (explanations)")
     return parser.parse_args(arguments)
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.two_stream.figures import draw_attention, draw_layers
     from pipeline.two_stream.system import System
 
-    root, out = storage.absolute(placed("--storage", args.storage)), storage.absolute(placed("--out", args.out))
+    root, out = args.storage, args.out
     systems = [System.open(root, name) for name in args.systems]
     first, data = systems[0], systems[0].recipe.data
 

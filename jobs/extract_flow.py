@@ -17,7 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import TOO_MANY_QUARANTINED, allowed_of, guarded, placed
+from jobs.cli import TOO_MANY_QUARANTINED, allowed_of, guarded, path
 from pipeline.core import ray_session
 from pipeline.data.prepare.progress import Progress
 from pipeline.data.store import catalog
@@ -31,20 +31,28 @@ from pipeline.flow.summary import summary, too_many
 from pipeline.flow.tree import Tree, export
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what")
-    what.add_argument("--data", required=True, help="the prepared data set; every node must reach it")
-    what.add_argument("--out", default="", help="the flow set (DATA/flow/ and a digest of the settings)")
+    what.add_argument(
+        "--data", type=path, required=True, metavar="ROOT", help="prepared data set; every node must reach it"
+    )
+    what.add_argument(
+        "--out", type=path, default="", metavar="URI", help="the flow set (DATA/flow/, a digest of settings)"
+    )
     tree = what.add_mutually_exclusive_group()
-    tree.add_argument("--import-tree", metavar="DIR", help="take flow from DIR/VIDEO/flow_[xy]_00001.jpg as it is")
-    tree.add_argument("--export", metavar="DIR", help="write DIR/VIDEO/{img,flow_x,flow_y}_00001.jpg")
+    tree.add_argument(
+        "--import-tree", type=path, metavar="DIR", help="take flow from DIR/VIDEO/flow_[xy]_00001.jpg as it is"
+    )
+    tree.add_argument("--export", type=path, metavar="DIR", help="write DIR/VIDEO/{img,flow_x,flow_y}_00001.jpg")
     what.add_argument("--from-zero", action="store_true", help="the imported tree counts pairs from 0, as denseflow")
-    what.add_argument("--flow", default="", help="the flow set to export (the only one in DATA/flow)")
+    what.add_argument(
+        "--flow", type=path, default="", metavar="ROOT", help="flow set to export (the only one in DATA/flow)"
+    )
     what.add_argument("--img", choices=("first", "second"), default="first", help="frame of a pair that img_i exports")
     how = parser.add_argument_group("how")
-    how.add_argument("--preset", choices=sorted(PRESETS), default="opencv-cpu", help="of TV-L1 (opencv-cpu)")
+    how.add_argument("--preset", choices=sorted(PRESETS), default="opencv-cpu", help="settings of TV-L1 (opencv-cpu)")
     how.add_argument("--tvl1", nargs="+", default=[], metavar="KEY=VALUE", help="change the preset: epsilon=0.02")
     how.add_argument("--bound", type=float, default=20.0, help="pixels of motion that level 255 stands for (20)")
     how.add_argument("--size", default="", help="WxH to which grey frames are resized first, such as TSN's 340x256")
@@ -58,20 +66,20 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     bad.add_argument("--allow-quarantine", default="0", help="videos without flow that are fine: 12, or 0.001 (0)")
     bad.add_argument("--retry", action="store_true", help="do shards with quarantined or noted videos again")
     bad.add_argument("--verify", action="store_true", help="hash every shard again, redo what differs")
-    return parser.parse_args(argv)
+    return parser.parse_args(arguments)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Extract, import or export, print the summary, and return the exit status."""
-    args = arguments(argv)
-    prepared = PreparedDataset.open(placed("--data", args.data))
+    args = parse(arguments)
+    prepared = PreparedDataset.open(args.data)
     if args.export:
         return _export(prepared, args)
     allowed = allowed_of(args.allow_quarantine, catalog.count(prepared.rows).readable)
-    tree = Tree(placed("--import-tree", args.import_tree), 0 if args.from_zero else 1) if args.import_tree else None
+    tree = Tree(args.import_tree, 0 if args.from_zero else 1) if args.import_tree else None
     computed = config_of(args.preset, args.tvl1, bound=args.bound, size=args.size, codec=args.codec)
     config = imported_config(args.bound) if tree else computed
-    root = placed("--out", args.out) or default_root(prepared, config)
+    root = args.out or default_root(prepared, config)
     workers, backends = workers_of(
         config, backend=args.backend, cpus=args.cpus, gpus=args.gpus, gpu_cpus=args.gpu_cpus, mix=args.mix_backends
     )
@@ -91,13 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(prepared: PreparedDataset, args: argparse.Namespace) -> int:
-    flow = find(prepared, placed("--flow", args.flow))
+    flow = find(prepared, args.flow)
     tell = _progress(sum(video.pairs for video in flow.videos.values()))
-    folder = placed("--export", args.export)
-    written = export(prepared, flow, folder, image=args.img, tell=lambda pairs: tell(pairs, 0))
+    written = export(prepared, flow, args.export, image=args.img, tell=lambda pairs: tell(pairs, 0))
     absent = len(flow.rows) - len(flow.videos)
     print(f"{len(flow.videos):,} videos exported, {written:,} of them now; {absent:,} have no flow", flush=True)
-    print(f"{folder}: img_i is the {args.img} frame of pair i; bound {flow.bound:g}", flush=True)
+    print(f"{args.export}: img_i is the {args.img} frame of pair i; bound {flow.bound:g}", flush=True)
     return 0
 
 

@@ -14,30 +14,36 @@ killed. Leaves table.txt, metrics.json, predictions and before-and-after strips 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
-from jobs.cli import described, guarded, here, placed
+from jobs.cli import described, guarded, here, path, placed, trained
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
-    parser.add_argument(
-        "--run", required=True, metavar="NAME|ID|URI", help="base: run, MLflow id, folder, models:/NAME@ALIAS"
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
+    add(
+        "--run",
+        type=trained,
+        required=True,
+        metavar="NAME|ID|URI",
+        help="base: run, MLflow id, folder, models:/NAME@ALIAS",
     )
-    parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of every run (best)")
-    parser.add_argument("--batches", required=True, nargs="+", metavar="URI", help="folders of sealed batches")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
-    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set (the base's)")
-    parser.add_argument("--name", default="", help="of the new run; an existing one is resumed")
-    parser.add_argument("--gamma", type=float, default=10.0, help="weight of the temporal term (10)")
-    parser.add_argument("--gamma-s", type=float, default=0.0, help="weight of the spatial term (0: off)")
-    parser.add_argument("--control", action="store_true", help="train the gamma = 0 control too")
-    parser.add_argument("--register", default="", metavar="NAME", help="model that the result becomes a version of")
-    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: where the action is")
-    parser.add_argument("--out", default="", metavar="URI", help="folder of the results (evaluations/NAME)")
-    parser.add_argument("--describe", action="store_true", help="print the recipe, train nothing")
-    parser.add_argument("--batch", type=int, default=8, help="clips of a forward pass in the evaluation (8)")
+    add("--which", choices=("best", "last"), default="best", help="checkpoint of every run (best)")
+    add("--batches", type=path, required=True, nargs="+", metavar="URI", help="folders of sealed batches")
+    add("--storage", type=path, default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
+    add("--data", type=path, default="", metavar="ROOT", help="prepared data set (the base's)")
+    add("--name", default="", help="name of the new run; an existing one is resumed")
+    add("--gamma", type=float, default=10.0, help="weight of the temporal term (10)")
+    add("--gamma-s", type=float, default=0.0, help="weight of the spatial term (0: off)")
+    add("--control", action="store_true", help="train the gamma = 0 control too")
+    add("--register", default="", metavar="NAME", help="model that the result becomes a version of")
+    add("--truth", type=path, default="", metavar="FILE", help="make_synth's truth.parquet: where the action is")
+    add("--out", type=path, default="", metavar="URI", help="folder of the results (evaluations/NAME)")
+    add("--describe", action="store_true", help="print the recipe, train nothing")
+    add("--batch", type=int, default=8, help="clips of a forward pass in the evaluation (8)")
     return parser.parse_intermixed_args(arguments)
 
 
@@ -61,21 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.train.launch import train
     from pipeline.train.runs import fresh_name
 
-    root = placed("--storage", args.storage)
+    root, batches = args.storage, args.batches
     base = find_checkpoint(args.run, root, args.which)
-    batches = [placed("--batches", uri) for uri in args.batches]
     recipe = derive(recipe_of(checkpoint.read(base)), base, batches, gamma_t=args.gamma, gamma_s=args.gamma_s)
-    data = [f"data.root={placed('--data', args.data)}"] if args.data else []
+    data = [f"data.root={args.data}"] if args.data else []
     named = [f"tracking.registered_model={args.register}"] if args.register else []
     recipe = override(recipe, [*data, *named, *args.overrides])
     if args.describe:
         print(described(recipe, ""))
         return 0
+    recipe = replace(recipe, data=replace(recipe.data, root=placed("data.root", recipe.data.root)))
     edits = EditTask(recipe).edits
     active = read_truth(args.truth) if args.truth else None
     known = read_known(args.truth) if args.truth and edits.maps else None
     name = args.name or fresh_name(recipe)
-    out = storage.absolute(placed("--out", args.out) or storage.join("evaluations", name))
+    out = args.out or placed("--out", storage.join("evaluations", name))
     runs = {"after": train(recipe, root=root, open_task=EditTask, name=name)}
     if args.control:
         runs["control"] = train(control_of(recipe), root=root, open_task=EditTask, name=f"{name}-control")

@@ -12,15 +12,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, here, placed
+from jobs.cli import guarded, here, path
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", metavar="FILE", help="the authors' checkpoint, path or URI")
-    parser.add_argument("--data", required=True, metavar="ROOT", help="prepared data set, for the names of the classes")
-    parser.add_argument("--out", required=True, metavar="URI", help="folder of the checkpoint")
+    parser.add_argument("file", type=path, metavar="FILE", help="the authors' checkpoint, path or URI")
+    parser.add_argument(
+        "--data", type=path, required=True, metavar="ROOT", help="prepared data set that names the classes"
+    )
+    parser.add_argument("--out", type=path, required=True, metavar="URI", help="folder of the checkpoint")
     return parser.parse_args(arguments)
 
 
@@ -29,14 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
 
     # After parsing, so that --help does not wait for torch.
-    from pipeline.core import storage
     from pipeline.data.store.prepared import PreparedDataset
     from pipeline.train.published import import_published
 
-    out = storage.absolute(placed("--out", args.out))
-    dataset = PreparedDataset.open(placed("--data", args.data))
-    config = import_published(placed("FILE", args.file), dataset, out)
-    print(f"ST-ABN-{config.depth}, {config.frames} frames, {config.classes} classes\n  checkpoint  {here(out)}")
+    dataset = PreparedDataset.open(args.data)
+    config = import_published(args.file, dataset, args.out)
+    print(f"ST-ABN-{config.depth}, {config.frames} frames, {config.classes} classes\n  checkpoint  {here(args.out)}")
     return 0
 
 

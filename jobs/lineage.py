@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.cli import guarded, here, placed
+from jobs.cli import address, guarded, here, path
 from pipeline.core import storage
 
 if TYPE_CHECKING:
@@ -28,16 +28,17 @@ ANOTHER_LIST = 1
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="registered model")
-    parser.add_argument("--batches", default="batches", metavar="URI", help="folder of all sealed batches (batches)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
-    parser.add_argument("--ledger", default="", metavar="PATH|URL", help="SQLite or postgresql:// (STORAGE/retrain.db)")
-    parser.add_argument("--mlflow", default="", metavar="URI", help="registry (MLFLOW_TRACKING_URI)")
+    add = parser.add_argument
+    add("--model", required=True, help="registered model")
+    add("--batches", type=path, default="batches", metavar="URI", help="folder of all sealed batches (batches)")
+    add("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
+    add("--ledger", type=address, default="", metavar="PATH|URL", help="SQLite, PostgreSQL (STORAGE/retrain.db)")
+    add("--mlflow", type=address, default="", metavar="URI", help="registry (MLFLOW_TRACKING_URI)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--version", type=int, metavar="N", help="a registered version")
     what.add_argument("--clip", metavar="ID", help="a video's id")
     what.add_argument("--pages", action="store_true", help="write the history page and every plan's anew")
-    parser.add_argument("--list", default="", metavar="FILE", help="with --version: gets the rebuilt training list")
+    add("--list", type=path, default="", metavar="FILE", help="with --version: gets the training list")
     return parser.parse_args(arguments)
 
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.retrain.attempt import open_desk
     from pipeline.retrain.policy import STANDARD
 
-    root, batches = placed("--storage", args.storage), placed("--batches", args.batches)
+    root, batches = args.storage, args.batches
     places = {"ledger": args.ledger, "mlflow": args.mlflow, "policy": STANDARD}
     desk = open_desk(args.model, root, batches, **places, overrides=())
     if args.pages:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         keys = [row.plan.plan_key for row in desk.ledger.rows(args.model)]
         print(f"{len(keys)} plans, {here(write_pages(desk.ledger, args.model, root, keys))}", flush=True)
         return 0
-    return clip(desk, args.clip) if args.clip else version(desk, args.version, placed("--list", args.list))
+    return clip(desk, args.clip) if args.clip else version(desk, args.version, args.list)
 
 
 def clip(desk: "Desk", video: str) -> int:

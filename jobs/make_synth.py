@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from jobs.cli import guarded, here, path
 from pipeline.core.config import override
-from pipeline.core.errors import UserError
 from pipeline.data.synth.config import PRESETS
 from pipeline.data.synth.generate import TRUTH, SynthRequest, make
 from pipeline.data.synth.layouts import LAYOUTS
@@ -24,10 +24,12 @@ from pipeline.data.synth.layouts import LAYOUTS
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder to make; new, empty, or left unfinished by the same call")
+    parser.add_argument(
+        "out", type=path, metavar="DIR", help="folder to make; new, empty, or left unfinished by the same call"
+    )
     parser.add_argument("--layout", choices=LAYOUTS, default="ssv2", help="whose files and names (default: ssv2)")
     parser.add_argument("--size", choices=list(PRESETS), default="demo", help="preset (default: demo)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything that is drawn (default: 0)")
     parser.add_argument("--faults", type=int, default=0, help="broken files of each of 8 kinds (default: 0)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2; below 2: this one alone)")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="dials, for example clutter=40")
@@ -37,13 +39,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the data set and say what it is; returns the exit status."""
     args = parse(arguments)
-    try:
-        config = override(PRESETS[args.size], args.set)
-        made = make(args.out, SynthRequest(args.layout, config, args.seed, args.faults), args.workers)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(summary(args.out) if made else f"{args.out} is complete; nothing to do.")
+    out, config = Path(args.out), override(PRESETS[args.size], args.set)
+    made = make(out, SynthRequest(args.layout, config, args.seed, args.faults), args.workers)
+    print(summary(out) if made else f"{here(args.out)} is complete; nothing to do.")
     return 0
 
 
@@ -55,7 +53,7 @@ def summary(out: Path) -> str:
     active = sum(sum(row["active"]) for row in truth) / sum(frames)
     faults = Counter(row["fault"] for row in truth if row["fault"])
     lines = [
-        f"{out}: {len(truth)} videos, {len({row['label'] for row in truth})} classes ({folds})",
+        f"{here(str(out))}: {len(truth)} videos, {len({row['label'] for row in truth})} classes ({folds})",
         f"frames {frames[0]} to {frames[-1]}, median {frames[len(frames) // 2]}; the action fills {active:.0%} of them",
     ]
     if faults:
@@ -64,4 +62,4 @@ def summary(out: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

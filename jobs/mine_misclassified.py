@@ -14,22 +14,26 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, here, placed
+from jobs.cli import guarded, here, path, trained
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", required=True, metavar="NAME|ID|URI", help="run, MLflow id, or a checkpoint's folder")
+    parser.add_argument(
+        "--run", type=trained, required=True, metavar="NAME|ID|URI", help="run, MLflow id, or a checkpoint's folder"
+    )
     parser.add_argument("--which", choices=("best", "last"), default="best", help="checkpoint of the run (best)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
-    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set (the training's)")
-    parser.add_argument("--out", required=True, metavar="URI", help="folder of the campaign")
+    parser.add_argument("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
+    parser.add_argument("--data", type=path, default="", metavar="ROOT", help="prepared data set (the training's)")
+    parser.add_argument("--out", type=path, required=True, metavar="URI", help="folder of the campaign")
     parser.add_argument("--name", default="", help="name of the campaign (the run's)")
     parser.add_argument("--below", type=float, default=0.5, metavar="SHARE", help="top-1 of the classes taken (0.5)")
     parser.add_argument("--on", choices=("both", "train"), default="both", help="splits that choose classes (both)")
     parser.add_argument("--most", type=int, default=8, metavar="N", help="classes at most, 0 for all (8)")
-    parser.add_argument("--truth", default="", metavar="FILE", help="truth.parquet of make_synth: gives example clips")
+    parser.add_argument(
+        "--truth", type=path, default="", metavar="FILE", help="make_synth's truth.parquet: gives example clips"
+    )
     parser.add_argument("--spatial", action="store_true", help="people also say where, on 14 x 14 cells of a frame")
     parser.add_argument("--guide", default="", help="what annotators should know")
     parser.add_argument("--double-share", type=float, default=0.15, help="clips annotated by two people (0.15)")
@@ -60,7 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.finetune.mining import Rule, mine, new_campaign
     from pipeline.registry import locate
 
-    out = placed("--out", args.out)
     checkpoint = locate.find_checkpoint(args.run, args.storage, args.which)
     network = load(checkpoint)
     dataset = PreparedDataset.open(args.data or network.recipe.data.root)
@@ -85,10 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     blank = new_campaign(args.name or name, f"{name}, step {network.step}", dataset, args.guide, settings)
     ray_session.connect(job.cpus())
     mined = mine(network, dataset, job, Rule(below=args.below, on=args.on, most=args.most), blank, truth)
-    storage.write_json(storage.join(out, "mining.json"), {**mined.facts, "checkpoint": checkpoint})
-    write_campaign(out, mined.campaign)
+    storage.write_json(storage.join(args.out, "mining.json"), {**mined.facts, "checkpoint": checkpoint})
+    write_campaign(args.out, mined.campaign)
     print(mined.sentence(), flush=True)
-    print(f"  campaign  {here(out)}\n  serve     jobs/serve_annotation.py --campaign {here(out)}", flush=True)
+    print(f"  campaign  {here(args.out)}\n  serve     jobs/serve_annotation.py --campaign {here(args.out)}", flush=True)
     return 0
 
 

@@ -15,8 +15,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import TOO_MANY_QUARANTINED, allowed_of, guarded
-from pipeline.core import ray_session, storage
+from jobs.cli import TOO_MANY_QUARANTINED, allowed_of, guarded, path
+from pipeline.core import ray_session
 from pipeline.data.listing.sources import LOADERS, load_listing
 from pipeline.data.prepare.ingest import IngestConfig
 from pipeline.data.prepare.on_ray import on_ray
@@ -27,14 +27,20 @@ from pipeline.data.store.shards import Codec
 from pipeline.data.video import decode
 
 
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_argument_group("what")
     what.add_argument("--name", required=True, choices=sorted(LOADERS), help="the data set")
-    what.add_argument("--source", required=True, help="path or URI of its videos; every node must reach it")
-    what.add_argument("--out", required=True, help="path or URI of the prepared data set; every node must reach it")
-    what.add_argument("--metadata", help="folder of the official files, when they are not beside the videos")
+    what.add_argument(
+        "--source", type=path, required=True, metavar="URI", help="folder of its videos; every node must reach it"
+    )
+    what.add_argument(
+        "--out", type=path, required=True, metavar="URI", help="the prepared data set; every node must reach it"
+    )
+    what.add_argument(
+        "--metadata", type=path, metavar="URI", help="folder of the official files, when they are not beside the videos"
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--short-side", type=int, default=256, help="pixels; smaller videos keep their size (256)")
     how.add_argument("--quality", type=int, default=95, help="JPEG quality (95: 41 dB and more)")
@@ -51,12 +57,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     bad.add_argument("--replace", action="store_true", help="let --out lose what looks like another data set")
     bad.add_argument("--retry", nargs="+", default=[], choices=decode.REASONS, help="try videos of these reasons again")
     bad.add_argument("--verify", action="store_true", help="hash every source and shard again, redo what differs")
-    return parser.parse_args(argv)
+    return parser.parse_args(arguments)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare, print the summary, and return the exit status."""
-    args = arguments(argv)
+    args = parse(arguments)
     listing = load_listing(args.name, args.source, metadata=args.metadata)
     allowed = allowed_of(args.allow_quarantine, len(listing.records))
     codec, compare = Codec(quality=args.quality), not args.one_decoder
@@ -76,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     print(f"{listing.name}: {len(listing.records):,} videos listed", flush=True)
     report = prepare(listing, args.out, config, engine, lambda total: Progress(total, _say))
-    print(summary(report, storage.absolute(args.out)), flush=True)
+    print(summary(report, args.out), flush=True)
     if report.counts.quarantined > allowed:
         print(f"exit status {TOO_MANY_QUARANTINED}: {too_many(report, allowed, args.out)}", file=sys.stderr)
         return TOO_MANY_QUARANTINED

@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.cli import guarded, placed
+from jobs.cli import address, guarded, path, trained
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,23 +35,26 @@ REFUSED, SUPERSEDED, ON_HOLD, LEASED, FAILED = 10, 11, 12, 13, 14
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
-    parser.add_argument("--model", required=True, help="registered model")
-    parser.add_argument("--batches", default="batches", metavar="URI", help="folder of all sealed batches (batches)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
-    parser.add_argument("--ledger", default="", metavar="PATH|URL", help="SQLite or postgresql:// (STORAGE/retrain.db)")
-    parser.add_argument("--mlflow", default="", metavar="URI", help="tracking and registry (MLFLOW_TRACKING_URI)")
-    parser.add_argument("--policy", default="standard-1", metavar="NAME|FILE", help="limits of the gates (standard-1)")
-    parser.add_argument("--batch", type=int, default=8, help="clips of a forward pass when networks are asked (8)")
+    add = parser.add_argument
+    add("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
+    add("--model", required=True, help="registered model")
+    add("--batches", type=path, default="batches", metavar="URI", help="folder of all sealed batches (batches)")
+    add("--storage", type=path, default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
+    add("--ledger", type=address, default="", metavar="PATH|URL", help="SQLite, PostgreSQL (STORAGE/retrain.db)")
+    add("--mlflow", type=address, default="", metavar="URI", help="tracking and registry (MLFLOW_TRACKING_URI)")
+    add("--policy", default="standard-1", metavar="NAME|FILE", help="limits of the gates (standard-1)")
+    add("--batch", type=int, default=8, help="clips of a forward pass when networks are asked (8)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="print plan, limits and, once scored, the gates' table")
-    what.add_argument("--bootstrap", default="", metavar="RUN", help="register a trained run as the first champion")
+    what.add_argument(
+        "--bootstrap", type=trained, default="", metavar="RUN", help="register a run as the first champion"
+    )
     what.add_argument("--watch", type=float, default=0.0, metavar="SECONDS", help="look again and again, until Ctrl-C")
     what.add_argument("--hold", default="", metavar="REASON", help="stop retraining before its next step")
     what.add_argument("--release", default="", metavar="REASON", help="let it go on")
     what.add_argument("--override", default="", metavar="PLAN", help="promote a refused or rolled-back plan")
-    parser.add_argument("--by", default="", metavar="NAME", help="who decides; stays on record")
-    parser.add_argument("--reason", default="", help="of --override; stays on record")
+    add("--by", default="", metavar="NAME", help="who decides; stays on record")
+    add("--reason", default="", help="reason of --override; stays on record")
     return parser.parse_intermixed_args(arguments)
 
 
@@ -62,9 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After parsing, so that --help does not wait for MLflow. Nothing here brings torch or Ray before they are needed.
     from pipeline.retrain import attempt
 
-    root, batches = placed("--storage", args.storage), placed("--batches", args.batches)
     places = {"ledger": args.ledger, "mlflow": args.mlflow, "policy": args.policy}
-    desk = attempt.open_desk(args.model, root, batches, **places, overrides=args.overrides)
+    desk = attempt.open_desk(args.model, args.storage, args.batches, **places, overrides=args.overrides)
     if args.hold or args.release:
         (desk.ledger.hold if args.hold else desk.ledger.release_hold)(args.by, args.hold or args.release)
         print(f"{args.model} is {'on hold' if args.hold else 'released'}, says {args.by}", flush=True)

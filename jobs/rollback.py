@@ -13,20 +13,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, placed
+from jobs.cli import address, guarded, path
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="registered model")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage, as of jobs/retrain.py (runs)")
-    parser.add_argument("--batches", default="batches", metavar="URI", help="folder of all sealed batches (batches)")
-    parser.add_argument("--ledger", default="", metavar="PATH|URL", help="SQLite or postgresql:// (STORAGE/retrain.db)")
-    parser.add_argument("--mlflow", default="", metavar="URI", help="tracking and registry (MLFLOW_TRACKING_URI)")
-    parser.add_argument("--version", type=int, default=0, help="version to roll back (the champion)")
-    parser.add_argument("--by", required=True, metavar="NAME", help="who decides; stays on record")
-    parser.add_argument("--reason", required=True, help="why; stays on record")
+    add = parser.add_argument
+    add("--model", required=True, help="registered model")
+    add("--storage", type=path, default="runs", metavar="URI", help="run storage of jobs/retrain.py (runs)")
+    add("--batches", type=path, default="batches", metavar="URI", help="folder of all sealed batches (batches)")
+    add("--ledger", type=address, default="", metavar="PATH|URL", help="SQLite, PostgreSQL (STORAGE/retrain.db)")
+    add("--mlflow", type=address, default="", metavar="URI", help="tracking and registry (MLFLOW_TRACKING_URI)")
+    add("--version", type=int, default=0, help="version to roll back (the champion)")
+    add("--by", required=True, metavar="NAME", help="who decides; stays on record")
+    add("--reason", required=True, help="why; stays on record")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--leave-out", default="", metavar="BATCH", help="keep a batch out of coming plans instead")
     chosen.add_argument("--take-back", default="", metavar="BATCH", help="let coming plans train on a batch again")
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.retrain.rollback import roll_back
 
     places = {"ledger": args.ledger, "mlflow": args.mlflow, "policy": "standard-1"}
-    root, batches = placed("--storage", args.storage), placed("--batches", args.batches)
+    root, batches = args.storage, args.batches
     desk = open_desk(args.model, root, batches, **places, overrides=())
     ledger, champions = desk.ledger, desk.champions
     if batch := args.leave_out or args.take_back:

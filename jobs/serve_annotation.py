@@ -17,27 +17,28 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import guarded, placed
+from jobs.cli import address, guarded, path, trained
 from pipeline.core.errors import UserError, problem
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--campaign", nargs="+", default=[], metavar="URI", help="campaign folders to take in")
-    parser.add_argument("--database", default="annotations.db", metavar="PATH|URL", help="(annotations.db)")
-    parser.add_argument("--batches", default="batches", metavar="URI", help="folder of sealed batches (batches)")
-    parser.add_argument("--run", default="", metavar="NAME|ID|URI", help="trained network that answers what-ifs (none)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage (runs)")
-    parser.add_argument("--invite", nargs="+", default=[], metavar="NAME", help="people to invite")
-    parser.add_argument("--role", choices=("annotator", "reviewer", "admin"), default="annotator", help="their role")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8765, help="(8765); 0 takes a free one")
-    parser.add_argument("--tls-cert", default="", metavar="FILE", help="certificate chain")
-    parser.add_argument("--tls-key", default="", metavar="FILE", help="its key")
-    parser.add_argument("--behind-proxy", action="store_true", help="a TLS proxy stands in front")
-    parser.add_argument("--session-hours", type=float, default=12.0, help="idle time until people sign in again (12)")
-    parser.add_argument("--no-serve", action="store_true", help="import and invite, then end")
+    add = parser.add_argument
+    add("--campaign", type=path, nargs="+", default=[], metavar="URI", help="campaigns to take in")
+    add("--database", type=address, default="annotations.db", metavar="PATH|URL", help="answers (annotations.db)")
+    add("--batches", type=path, default="batches", metavar="URI", help="folder of sealed batches (batches)")
+    add("--run", type=trained, default="", metavar="NAME|ID|URI", help="network that answers what-ifs (none)")
+    add("--storage", type=path, default="runs", metavar="URI", help="run storage (runs)")
+    add("--invite", nargs="+", default=[], metavar="NAME", help="people to invite")
+    add("--role", choices=("annotator", "reviewer", "admin"), default="annotator", help="role of --invite")
+    add("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
+    add("--port", type=int, default=8765, help="port to listen at (8765); 0 takes a free one")
+    add("--tls-cert", type=path, default="", metavar="FILE", help="certificate chain")
+    add("--tls-key", type=path, default="", metavar="FILE", help="key of the certificate")
+    add("--behind-proxy", action="store_true", help="a TLS proxy stands in front")
+    add("--session-hours", type=float, default=12.0, help="idle time until people sign in again (12)")
+    add("--no-serve", action="store_true", help="import and invite, then end")
     return parser.parse_args(arguments)
 
 
@@ -63,13 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as closing:
         listening = closing.enter_context(_listen(args.host, args.port))
         address = f"http{'s' if args.tls_cert else ''}://{_named(listening)}"
-        where = args.database if "://" in args.database else placed("--database", args.database)
-        database = Database(where)
+        database = Database(args.database)
         closing.callback(database.close)
         pictures = Pictures(database, workers=max(2, (os.cpu_count() or 2) // 2))
         closing.callback(pictures.close)
         for folder in args.campaign:
-            pictures.check(import_campaign(database, placed("--campaign", folder)))
+            pictures.check(import_campaign(database, folder))
         for name in args.invite:
             with database.write() as connection:
                 invitation = people.invite(connection, database.clock(), "system", name, args.role)
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         service = Service(
             database,
             pictures,
-            placed("--batches", args.batches),
+            args.batches,
             whatif=whatif,
             session_s=args.session_hours * 3600,
             secure=bool(args.tls_cert) or args.behind_proxy,

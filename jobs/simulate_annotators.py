@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from jobs.cli import guarded, placed
+from jobs.cli import guarded, path
 from pipeline.core.errors import UserError, problem
 
 INVITE = "invite="
@@ -24,11 +24,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--invitation", required=True, metavar="LINK", help="an admin's, not used yet")
-    parser.add_argument("--campaign", required=True, metavar="URI", help="folder of the campaign")
-    parser.add_argument("--truth", required=True, metavar="FILE", help="truth.parquet of make_synth")
+    parser.add_argument("--campaign", type=path, required=True, metavar="URI", help="folder of the campaign")
+    parser.add_argument("--truth", type=path, required=True, metavar="FILE", help="truth.parquet of make_synth")
     parser.add_argument("--people", type=int, default=8, help="annotators (8)")
-    parser.add_argument("--errors", type=float, default=0.05, metavar="SHARE", help="of their frames (0.05)")
-    parser.add_argument("--seed", type=int, default=0, help="of the errors (0)")
+    parser.add_argument(
+        "--errors", type=float, default=0.05, metavar="SHARE", help="share of frames that they err on (0.05)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the errors (0)")
     return parser.parse_args(arguments)
 
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.eval.place import read_known
     from pipeline.eval.truth import read_truth
 
-    campaign, _ = read_campaign(placed("--campaign", args.campaign))
+    campaign, _ = read_campaign(args.campaign)
     active = read_truth(args.truth)
     truth, where = believed(campaign, active), None
     if campaign.settings.spatial:

@@ -13,9 +13,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.cli import all_recipes, described, find_recipe, guarded, here, placed
+from jobs.cli import all_recipes, described, find_recipe, given_data, guarded, here, path, placed
 from pipeline.core.config import override
-from pipeline.core.errors import UserError, problem
 from pipeline.train.recipe import Recipe
 from pipeline.train.trained_on import TrainedOn
 
@@ -25,8 +24,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", help=f"one of {', '.join(sorted(all_recipes()))}")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
-    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set, path or URI (data.root)")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
+    parser.add_argument("--data", type=path, default="", metavar="ROOT", help="prepared data set (data.root)")
+    parser.add_argument(
+        "--storage", type=path, default="runs", metavar="URI", help="run storage that all nodes reach (runs)"
+    )
     parser.add_argument("--run", default="", metavar="NAME", help="name of the run; an existing one is resumed")
     parser.add_argument("--repeat", default="", metavar="ID", help="MLflow run whose recipe and data are used again")
     parser.add_argument("--describe", action="store_true", help="print the recipe and what it costs, train nothing")
@@ -53,18 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.describe:
         print(described(recipe, "" if args.repeat else inspect.getdoc(find_recipe(args.recipe)) or ""))
         return 0
-    if not recipe.data.root:
-        fix = "add --data ROOT, a folder or URI that jobs/prepare_data.py made"
-        raise UserError(problem("No data set was given", got="no --data", allowed="a prepared data set", fix=fix))
-
-    # Workers have other working directories.
-    data = replace(recipe.data, root=placed("--data", recipe.data.root))
+    data = replace(recipe.data, root=given_data(recipe.data.root))
     recipe = replace(recipe, data=data, init=replace(recipe.init, path=placed("init.path", recipe.init.path)))
-    root = placed("--storage", args.storage)
 
     from pipeline.train.launch import train  # so that --help and --describe need no cluster software
 
-    trained = train(recipe, root=root, name=args.run, same_data_as=data_then)
+    trained = train(recipe, root=args.storage, name=args.run, same_data_as=data_then)
     again = args.recipe or f"--repeat {args.repeat}"
     best = "not validated" if trained.best_top1 is None else f"best validation top-1 {trained.best_top1:.2f} %"
     print(
@@ -72,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"  best checkpoint  {here(trained.best_checkpoint)}\n"
         f"  last checkpoint  {here(trained.last_checkpoint)}\n"
         f"  MLflow           run {trained.mlflow_run_id or 'not recorded'} at {trained.tracking_uri}\n"
-        f"  resume           jobs/train_stabn.py {again} --run {trained.name} --storage {args.storage}",
+        f"  resume           jobs/train_stabn.py {again} --run {trained.name} --storage {here(args.storage)}",
         flush=True,
     )
     if recipe.tracking.registered_model and trained.mlflow_run_id:

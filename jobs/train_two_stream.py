@@ -15,9 +15,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.cli import all_recipes, described, find_recipe, guarded, placed
+from jobs.cli import all_recipes, described, find_recipe, given_data, guarded, here, path, placed
 from pipeline.core.config import override
-from pipeline.core.errors import UserError, problem
 from pipeline.two_stream.recipe import TwoStreamRecipe, part_of
 from pipeline.two_stream.samples import STREAMS
 from pipeline.two_stream.stages import stages
@@ -28,9 +27,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help=f"one of {', '.join(sorted(all_recipes(TwoStreamRecipe)))}")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="fields of the recipe to change")
-    parser.add_argument("--data", default="", metavar="ROOT", help="prepared data set, path or URI (data.root)")
-    parser.add_argument("--flow", default="", metavar="ROOT", help="flow set (flow_root); the only one beside the data")
-    parser.add_argument("--storage", default="runs", metavar="URI", help="run storage that all nodes reach (runs)")
+    parser.add_argument("--data", type=path, default="", metavar="ROOT", help="prepared data set (data.root)")
+    parser.add_argument(
+        "--flow", type=path, default="", metavar="ROOT", help="flow set (flow_root, else that beside the data)"
+    )
+    parser.add_argument(
+        "--storage", type=path, default="runs", metavar="URI", help="run storage that all nodes reach (runs)"
+    )
     parser.add_argument("--run", default="", metavar="NAME", help="name of the system (the recipe's)")
     parser.add_argument("--until", default="", metavar="STAGE", help="stop after this stage; see --describe")
     parser.add_argument("--describe", action="store_true", help="print the recipe and its stages, train nothing")
@@ -48,19 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(described(recipe, inspect.getdoc(function) or ""))
         print("stages: " + ", ".join(stage.name for stage in stages(recipe)))
         return 0
-    if not recipe.data.root:
-        fix = "add --data ROOT, a folder or URI that jobs/prepare_data.py made"
-        raise UserError(problem("No data set was given", got="no --data", allowed="a prepared data set", fix=fix))
     recipe = _placed(recipe)
-    root, name = placed("--storage", args.storage), args.run or recipe.name
+    name = args.run or recipe.name
 
     from pipeline.two_stream.procedure import train_system  # so that --help and --describe need no cluster software
 
-    system = train_system(recipe, root=root, name=name, until=args.until)
+    system = train_system(recipe, root=args.storage, name=name, until=args.until)
     if system is None:
         print(f"stopped after {args.until}, as asked; the same command without --until goes on", flush=True)
         return 0
-    print(f"system {name} in {args.storage}", flush=True)
+    print(f"system {name} in {here(args.storage)}", flush=True)
     for stage, (checkpoint, digest) in system.checkpoints.items():
         print(f"  {stage:20s} {checkpoint}  {digest[:12]}", flush=True)
     return 0
@@ -70,8 +70,8 @@ def _placed(recipe: TwoStreamRecipe) -> TwoStreamRecipe:
     """Return the recipe with paths that mean the same for workers, which have other working directories."""
     recipe = replace(
         recipe,
-        data=replace(recipe.data, root=placed("--data", recipe.data.root)),
-        flow_root=placed("--flow", recipe.flow_root),
+        data=replace(recipe.data, root=given_data(recipe.data.root)),
+        flow_root=placed("flow_root", recipe.flow_root),
     )
     for stream in STREAMS:
         part = part_of(recipe, stream)

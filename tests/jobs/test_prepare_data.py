@@ -174,7 +174,7 @@ def test_the_exit_status_says_whether_too_many_are_quarantined(small, capsys, al
     for words in ("and 2 are", small[-1] + "/quarantine.parquet names them", "--allow-quarantine 2."):
         assert words in printed.err
     reasons = printed.err.partition("--retry ")[2].partition(",")[0]
-    assert len(prepare_data.arguments([*small, "--retry", *reasons.split()]).retry) == len(reasons.split()) > 0
+    assert len(prepare_data.parse([*small, "--retry", *reasons.split()]).retry) == len(reasons.split()) > 0
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "1.5", "7"])

@@ -127,17 +127,3 @@ def test_a_path_is_made_absolute_and_a_uri_stays(monkeypatch, tmp_path):
     assert placed("--data", "/d/x") == "/d/x"
     assert placed("--data", "s3://bucket/x?region=a") == "s3://bucket/x?region=a"
     assert placed("--data", "") == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "option"),
-    [(["--data", "prepared"], "--data"), (["--data", "/nowhere"], "--storage"), (["data.root=prepared"], "--data")],
-)
-def test_a_submitted_job_takes_no_relative_path(arguments, option, monkeypatch, tmp_path, capsys):
-    scratch = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
-    scratch.mkdir(parents=True)
-    monkeypatch.chdir(scratch)
-    assert guarded(main, ["debug", *arguments]) == 2
-    assert f"A relative {option} means nothing in a submitted job" in capsys.readouterr().err
-    assert placed(option, "/d/x") == "/d/x"
-    assert list(scratch.iterdir()) == []

@@ -96,7 +96,7 @@ def test_a_submitted_job_trains_on_the_running_cluster(tiny_root, environment, t
         # Twice in one job: the default run storage would lie in Ray's copy of the folder.
         whole = shlex.join([*map(str, arguments), "--storage", f"{tmp_path}/runs"])
         out = run([*submit, "sh", "-c", f"{shlex.join(arguments)} 2>&1; exec {whole}"], environment, tmp_path)
-        assert "A relative --storage means nothing in a submitted job" in out
+        assert "argument --storage: A relative path means nothing in a submitted job" in out
         assert "run r: 2 steps" in out
         assert checkpoint.read(str(tmp_path / "runs" / "r" / "step-00000002")).step == 2
         # Plainly started, this would get a cluster of its own; a running one is what it is.

@@ -36,7 +36,7 @@ demo-loop: $(READY) ## mine -> eight simulated annotators through HTTP -> sealed
 demo-retrain: $(READY) ## two nights of retraining: good batches promote, bad ones are refused, a rollback undoes
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_retrain.py
 
-demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunings and the control
+demo-sweep: $(READY) ## a small network, edits of two classes, twelve fine-tunings and the control; killed, it goes on
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python jobs/demo_sweep.py
 
 reproduce-synth: $(READY) ## every table and claim of the papers on the synth bench -> docs/reproduction/synth.md; killed, it goes on

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """A sweep in minutes on two cores: a small network, edits of two classes, and twelve fine-tunings beside the control.
 
-    make demo-sweep                    everything below runs/demo-sweep, which is made anew
-    python jobs/demo_sweep.py --keep   go on from what is there, also after the sweep was killed
+    make demo-sweep                    everything below runs/demo-sweep; killed, the same command goes on
+    python jobs/demo_sweep.py --anew   make all of it anew
 
+What is done is not done again as long as the plan is the same: this file's settings, and the network that is tuned.
 Takes the network and the edits of make demo-loop where they are there. Otherwise it trains the same network, and a
 program that knows the truth of the synthetic videos makes the edits. Every step is a command that is printed before it
 runs and works by itself.
@@ -18,7 +19,9 @@ from pathlib import Path
 
 from jobs.cli import guarded, here
 from jobs.demo_loop import CALM, RECIPE, VIDEOS
+from jobs.demo_plan import OWN, PLAN, plan_of, plan_to_go_on
 from jobs.demo_steps import CHECKOUT, claimed, cluster, network, run
+from pipeline.core import storage
 
 EDITED = (0, 1)
 """Classes whose training videos all get an edit; of five one is held out."""
@@ -26,6 +29,7 @@ HELD_OUT = 5
 TRIAL = ("optim.name=sgd", "optim.lr=0.02", "optim.weight_decay=5e-4", "train.epochs=2", "train.eval_every=2")
 SPACE = ("edits.gamma_t=log(0.1,300)", "optim.schedule=choice(multistep,cosine)")
 GRID = ("--searcher", "grid", "--points", "6")
+STEPS = (RECIPE, *VIDEOS, *CALM, *EDITED, HELD_OUT, *TRIAL, *SPACE, *GRID)  # all that decides the result
 
 
 def edit(prepared: str, truth: str, batches: Path) -> str:
@@ -68,11 +72,11 @@ def edit(prepared: str, truth: str, batches: Path) -> str:
     return str(batches / batch)
 
 
-def base(out: Path, loop: Path) -> tuple[str, str]:
-    """Return the run that is fine-tuned and the batch of edits, made below `out` unless the loop's demo has them."""
-    if found := sorted((loop / "batches").glob("*/manifest.json")):
+def base(out: Path, loop: Path | None) -> tuple[str, str]:
+    """Return the run that is fine-tuned and the batch of edits: the loop's, or made below `out` where it is None."""
+    if loop:
         print(f"network and edits of {here(str(loop))}", flush=True)
-        return str(loop / "runs" / RECIPE), str(found[0].parent)
+        return str(loop / "runs" / RECIPE), str(min((loop / "batches").glob("*/manifest.json")).parent)
     with cluster():
         network(out, RECIPE, "--set", *VIDEOS, *CALM)
     batch = edit(str(out / "prepared"), str(out / "videos" / "truth.parquet"), out / "batches")
@@ -92,11 +96,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=CHECKOUT / "runs" / "demo-sweep", help="folder (runs/demo-sweep)")
     loop = CHECKOUT / "runs" / "demo-loop"
     parser.add_argument("--loop", type=Path, default=loop, help="folder of the loop's demo (runs/demo-loop)")
-    parser.add_argument("--keep", action="store_true", help="keep what an earlier demo made, and go on from there")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--anew", action="store_true", help="empty the folder first, whatever is in it")
+    which.add_argument("--keep", action="store_true", help="use the folder as it is, whatever the plan was")
     args = parser.parse_args(arguments)
-    started_s, out = time.monotonic(), args.out.resolve()
-    with claimed(out, keep=args.keep):
-        sweep(out, *base(out, args.loop))
+    started_s, out, plan = time.monotonic(), args.out.resolve(), plan_of(STEPS, args.loop, RECIPE)
+    old = None if args.anew else plan_to_go_on(out, plan)
+    with claimed(out, keep=args.keep or old is not None):
+        print(f"{'going on with' if old else 'starting'} the demo in {here(str(out))}", flush=True)
+        storage.write_json(str(out / PLAN), old or plan)
+        sweep(out, *base(out, None if (old or plan)["base"] == OWN else args.loop))
     found = json.loads((out / "sweep" / "results.json").read_text())
     ended = [trial for trial in found["trials"] if trial["state"] == "finished"]
     print(f"\n{len(ended) - 1} trials and the control have ended; the winner is trial {found['winner']}")

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FREE = (
     "data.root",  # the passport says whether it is the same data, wherever it lies
+    "flow_root",  # likewise: flow is a part of a two-stream run's passport
     "compute.",
     "expected.",
     "tracking.",

@@ -14,9 +14,9 @@ from pipeline.finetune.table import Share
 from pipeline.tune.ledger import Rung, Trial
 
 EDITED, OTHER, ALL = "edited", "other", "all"
-OUTRANKED = 100.0
-"""Percent that a rung loses when its other classes have fallen too far: it then ranks below every rung where they have
-not."""
+OUTRANKED = 200.0
+"""Percent that a rung loses when its other classes have fallen too far. Above 100, so that it ranks below every rung
+where they have not, even at 100 % against 0 %."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Score:
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The first one is to be raised; a second one must not fall."""
-        return tuple(self.shares)
+        """The first one is to be raised; a second one must not fall, and is left out where it has no video."""
+        first, *others = self.shares
+        return (first, *(group for group in others if self.shares[group].videos))
 
     def percent(self, group: str) -> float:
         """Return top-1 of a group."""
@@ -64,6 +65,18 @@ def last_score(trial: Trial, videos: int) -> Score | None:
     return score_of(trial.rungs[-1], videos) if trial.rungs else None
 
 
+def is_allowed(score: Score, control: Score | None, margin: float) -> bool:
+    """Return whether the other classes have not fallen too far.
+
+    Args:
+        score: of a trial.
+        control: of the control at the same epoch; None: nothing to hold it against.
+        margin: percent points that the other classes may lose.
+    """
+    _, *others = score.groups
+    return control is None or all(score.percent(group) >= control.percent(group) - margin for group in others)
+
+
 def rank_of(score: Score, control: Score | None, margin: float) -> float:
     """Return one number that orders trials on the way, for schedulers that stop some early.
 
@@ -72,9 +85,7 @@ def rank_of(score: Score, control: Score | None, margin: float) -> float:
         control: of the control at the same epoch; None: nothing to hold it against.
         margin: percent points that the other classes may lose.
     """
-    first, *others = score.groups
-    is_too_low = control is not None and any(score.percent(g) < control.percent(g) - margin for g in others)
-    return score.percent(first) - OUTRANKED * is_too_low
+    return score.percent(score.groups[0]) - OUTRANKED * (not is_allowed(score, control, margin))
 
 
 def winner(scores: Mapping[int, Score], control: int, margin: float) -> int:
@@ -86,7 +97,7 @@ def winner(scores: Mapping[int, Score], control: int, margin: float) -> int:
         margin: percent points that the other classes may lose against it.
     """
     held = scores[control]
-    allowed = [n for n, score in scores.items() if rank_of(score, held, margin) >= 0]
+    allowed = [n for n, score in scores.items() if n == control or is_allowed(score, held, margin)]
     first = held.groups[0]
 
     def order(number: int) -> tuple[float, float, int]:

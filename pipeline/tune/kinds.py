@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.tune.ledger import CONTROL
 from pipeline.tune.space import Values, with_values
 from pipeline.tune.watched import WatchedFeed, WatchedTask
 from pipeline.two_stream.feed import StreamFeed
+from pipeline.two_stream.networks import digest_of
 from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.recipe import StreamRecipe, TwoStreamRecipe
 from pipeline.two_stream.stages import Places, Stage, stages, stream_recipe
@@ -44,7 +45,12 @@ class Target:
     """Job and arguments that train the target; the winner's values are added as overrides."""
     control: Values
     """Overrides that make the control of the command."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What decides the results beside the recipe and its data, by name: weights that are trained on, the stage of a
+    system."""
     caution: str = f"{SEEN}: score it again on others."
+    command_note: str = ""
+    """How the command's result differs from the trial's; empty: it is the same training."""
 
 
 def edits_target(
@@ -70,7 +76,8 @@ def edits_target(
         open_feed=WatchedFeed,
         open_task=WatchedTask,
         command=("jobs/finetune_edits.py", *where, "--which", "last", "--control", *overrides),
-        control={"edits.gamma_t": 0.0},
+        control={"edits.gamma_t": 0.0, "edits.gamma_s": 0.0},
+        inputs={"base": digest_of(base)},
         caution=f"{SEEN}: score it again on others. Last checkpoints are compared.",
     )
 
@@ -109,9 +116,10 @@ def stage_target(
         fix = "name one of them with --stage"
         raise UserError(problem("There is no such stage", got=stage, allowed=", ".join(trained), fix=fix))
     places, found = Places(root, system), trained[stage]
-    base = _checkpoint(places, found.weights) if found.weights else ""
+    base, weights = _earlier(places, found.weights) if found.weights else ("", "")
     flow_root = PairedData.open(recipe.data.root, recipe.flow_root).flow.root
-    where = ("--data", recipe.data.root, "--flow", flow_root, "--storage", root)
+    # A system of its own: one of the recipe's name or the swept one has other values.
+    where = ("--data", recipe.data.root, "--flow", flow_root, "--storage", root, "--run", f"{system}-{stage}-winner")
     return Target(
         recipe=recipe,
         run_of=partial(stage_run, recipe, found, places, flow_root, base),
@@ -119,6 +127,8 @@ def stage_target(
         open_task=StreamTask,
         command=("jobs/train_two_stream.py", name, *where, *overrides),
         control={},
+        inputs={"system": system, "stage": stage, "base": weights},
+        command_note=f"It trains a whole system with the values, earlier stages too; the trial is a {stage} alone.",
         caution=f"{SEEN}, and a system's validation videos are its test videos: sweep on one fold, test on others.",
     )
 
@@ -140,9 +150,11 @@ def stage_run(
     return stream_recipe(with_values(recipe, values), stage, places, flow_root=flow_root, checkpoint=base)
 
 
-def _checkpoint(places: Places, stage: str) -> str:
+def _earlier(places: Places, stage: str) -> tuple[str, str]:
+    """Return the checkpoint that a stage has left, and its digest."""
     try:
-        return str(storage.read_json(places.record(stage))["checkpoint"])
+        record = storage.read_json(places.record(stage))
+        return str(record["checkpoint"]), str(record["digest"])
     except FileNotFoundError as error:
         fix = f"run jobs/train_two_stream.py with --run {places.system} --until {stage}"
         got = f"no record of {stage} in {places.root}"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
+from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.tracking.run import flatten
 from pipeline.train.recipe import RunRecipe
 from pipeline.train.runs import FREE, check_name, differences
@@ -82,9 +83,18 @@ class Identity:
     space: tuple[str, ...]
     searcher: Searcher
     scheduler: Scheduler
+    schedule: Mapping[str, float]
+    """What the scheduler stops and exchanges by; empty where every trial is trained to its end."""
     seed: int
     points: int
     """Of a continuous field in a grid."""
+    target: Mapping[str, str]
+    """The job that trains a trial, and what decides its results beside recipe and data: the base's weights, the stage
+    of a system."""
+    passport: str
+    """Digest of all data that a trial reads, wherever it lies."""
+    passport_parts: Mapping[str, str]
+    """By which other data are told."""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Random; MLflow's parent run carries it."""
 
@@ -126,8 +136,13 @@ class Ledger:
         except FileNotFoundError:
             storage.write_json(uri, asdict(asked))
             return asked, False
-        old = Identity(**{**values, "space": tuple(values["space"])})
+        # A sweep from before these fields were kept says nothing of them, so it is none that can go on.
+        kept = {"schedule": {}, "target": {}, "passport": "", "passport_parts": {}} | values
+        old = Identity(**{**kept, "space": tuple(values["space"])})
         changed = differences(old.recipe, asked.recipe)
+        for what in ("target", "schedule"):
+            changed += differences({what: getattr(old, what)}, {what: getattr(asked, what)})
+        changed += _other_data(old, asked)
         for what in ("space", "searcher", "scheduler", "seed", "points"):
             if getattr(old, what) != getattr(asked, what):
                 changed.append(f"{what} {_words(getattr(old, what))} -> {_words(getattr(asked, what))}")
@@ -136,7 +151,7 @@ class Ledger:
                 problem(
                     f"Sweep {self.name} exists and is another one",
                     got="; ".join(changed),
-                    allowed="the same recipe, space, searcher, scheduler and seed; --trials may grow",
+                    allowed="the same target, data, recipe, space, searcher, scheduler and seed; --trials may grow",
                     fix="undo the differences to go on with it, or give another --name",
                 )
             )
@@ -189,6 +204,14 @@ def with_rungs(old: Sequence[Rung], new: Sequence[Rung]) -> tuple[Rung, ...]:
     """Return rungs in the order of their steps, each step once: a resumed run tells its last one again."""
     by_step = {rung.step: rung for rung in (*new, *old)}
     return tuple(by_step[step] for step in sorted(by_step))
+
+
+def _other_data(old: Identity, asked: Identity) -> list[str]:
+    if old.passport == asked.passport:
+        return []
+    before, now = (Passport(one.passport, one.passport_parts) for one in (old, asked))
+    lines = compare_passports(before, now)
+    return [f"data passport {old.passport[:12] or 'absent'} -> {asked.passport[:12]} ({', '.join(lines)})"]
 
 
 def _words(value: object) -> str:

@@ -15,6 +15,7 @@ from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.core.ray_session import connect
+from pipeline.data.store.catalog import Passport
 from pipeline.tracking.run import TrackedRun, client_of, flatten
 from pipeline.train import preflight
 from pipeline.train.launch import claims_of, model_bytes
@@ -105,7 +106,7 @@ def sweep(request: Request, root: str, say: Say = lambda text: print(text, flush
     claim(request, control, feed.sample_bytes)
     ledger = Ledger(root, request.name)
     with driving(root, request.name):
-        identity, existed = ledger.open(identity_of(request))
+        identity, existed = ledger.open(identity_of(request, feed.passport))
         done = sum(trial.is_done for trial in ledger.trials())
         say(f"{'going on with' if existed else 'starting'} sweep {request.name}: {done} trials done")
         parent = _parent(request, control, root, identity)
@@ -155,16 +156,33 @@ def check(request: Request, control: RunRecipe) -> None:
         raise UserError(problem(what, got=f"--trials {request.trials}", allowed=str(size), fix=fix))
 
 
-def identity_of(request: Request) -> Identity:
-    """Return what makes the sweep that sweep."""
+def identity_of(request: Request, data: Passport) -> Identity:
+    """Return what makes the sweep that sweep.
+
+    How many trials there are and how many train at once is free. So is the margin where nothing is stopped early: it
+    then only ranks what has been trained. Another one stops other trials, or exchanges others, so there it is compared.
+
+    Args:
+        request: what a person asks for.
+        data: passport of all that the control's feed reads.
+    """
+    schedule: dict[str, float] = {}
+    if request.scheduler != "fifo":
+        schedule = {"grace": request.grace, "margin": request.margin}
+    if request.scheduler == "asha":
+        schedule["reduction"] = request.reduction
     return Identity(
         name=request.name,
         recipe=to_dict(request.target.recipe),
         space=tuple(request.space.texts()),
         searcher=request.searcher,
         scheduler=request.scheduler,
+        schedule=schedule,
         seed=request.seed,
         points=request.points,
+        target={"job": request.target.command[0], **request.target.inputs},
+        passport=data.digest,
+        passport_parts=dict(data.parts),
     )
 
 

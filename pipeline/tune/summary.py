@@ -18,6 +18,11 @@ from pipeline.tune.ledger import CONTROL, Trial
 from pipeline.tune.run import Swept
 from pipeline.tune.space import as_text, assignments
 
+COPIED = (
+    "It goes on from the weights of another trial, which had other values: no command trains it again, the checkpoint "
+    "is what there is of it"
+)
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -25,7 +30,7 @@ class Summary:
 
     text: str
     command: str
-    """Trains the winner."""
+    """Trains the winner; empty where its weights were copied on the way, so that none does."""
     winner: Trial
     metrics: Mapping[str, float]
     """Of the winner and the control, by the names that MLflow shows."""
@@ -43,13 +48,13 @@ def summarise(swept: Swept, out: str) -> Summary:
     judged = {number: score for number, score in scores.items() if number in finished}
     best = winner(judged, CONTROL, swept.request.margin)
     found = next(trial for trial in swept.trials if trial.number == best)
-    line = command(swept, found)
-    text = _text(swept, scores, front(judged), best, line)
+    line = "" if found.start else command(swept, found)
+    text = _text(swept, scores, front(judged), found, line)
     drawn = Drawn([trial for trial in swept.trials if trial.number in scores], scores, swept.request.space, best)
     files = {
         "table.txt": (text + "\n").encode(),
-        "results.json": (json.dumps(_results(swept, scores, front(judged), best, line), indent=1) + "\n").encode(),
-        "winner.sh": f"#!/bin/sh\n{line}\n".encode(),
+        "results.json": (json.dumps(_results(swept, scores, front(judged), found, line), indent=1) + "\n").encode(),
+        "winner.sh": _script(swept, found, line).encode(),
     }
     if drawn.others:
         files |= {"fields.png": draw_fields(drawn), "parallel.png": draw_parallel(drawn)}
@@ -89,7 +94,26 @@ def rule(swept: Swept, groups: Sequence[str]) -> str:
     )
 
 
-def _text(swept: Swept, scores: Mapping[int, Score], pareto: Sequence[int], best: int, line: str) -> str:
+def note(swept: Swept, trial: Trial) -> str:
+    """Say how the result of the command that goes with a trial differs from the trial; empty: it does not."""
+    return COPIED if trial.start else swept.request.target.command_note
+
+
+def _artefact(trial: Trial) -> str:
+    return f"run {trial.run}, checkpoint {trial.checkpoint or 'not recorded'}"
+
+
+def _script(swept: Swept, trial: Trial, line: str) -> str:
+    """Return winner.sh: the command that trains the winner, or what prints its checkpoint where there is none."""
+    about = [f"# {trial.name} of sweep {swept.request.name}: {_artefact(trial)}"]
+    about += [f"# {words}" for words in (note(swept, trial),) if words]
+    if not line:
+        about.append(f"# trained anew with its last values alone, another network: {command(swept, trial)}")
+    return "\n".join(["#!/bin/sh", *about, line or shlex.join(["echo", trial.checkpoint]), ""])
+
+
+def _text(swept: Swept, scores: Mapping[int, Score], pareto: Sequence[int], won: Trial, line: str) -> str:
+    best = won.number
     request, groups = swept.request, scores[CONTROL].groups
     fields = [one.path for one in request.space.fields]
     has_heldout = any(score.heldout for score in scores.values())
@@ -108,9 +132,10 @@ def _text(swept: Swept, scores: Mapping[int, Score], pareto: Sequence[int], best
     failed = [f"{trial.name} failed: {trial.why}" for trial in swept.trials if trial.state == "failed"]
     told = "no trial beats the control" if best == CONTROL else f"trial {best} wins"
     notes = ["intervals: 95 %, Wilson; front: no other trial is better in one and as good in all", *failed]
-    return "\n".join(
-        [about, "", aligned(rows), "", rule(swept, groups), *notes, request.target.caution, "", f"{told}:", f"  {line}"]
-    )
+    if copied := [trial.name for trial in swept.trials if trial.start]:
+        notes.append(f"copied weights on the way, and show their last values: {', '.join(copied)}")
+    end = [f"{told}: {_artefact(won)}", *(f"  {words}" for words in (line, note(swept, won)) if words)]
+    return "\n".join([about, "", aligned(rows), "", rule(swept, groups), *notes, request.target.caution, "", *end])
 
 
 def _cell(score: Score | None, group: str) -> str:
@@ -121,7 +146,7 @@ def _cell(score: Score | None, group: str) -> str:
     return f"{100 * found.value:.2f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
-def _results(swept: Swept, scores: Mapping[int, Score], pareto: Sequence[int], best: int, line: str) -> dict[str, Any]:
+def _results(swept: Swept, scores: Mapping[int, Score], pareto: Sequence[int], won: Trial, line: str) -> dict[str, Any]:
     def numbers(score: Score) -> dict[str, Any]:
         found: dict[str, Any] = {
             group: {**asdict(share), "top1": asdict(wilson(share.hits, share.videos))}
@@ -144,8 +169,11 @@ def _results(swept: Swept, scores: Mapping[int, Score], pareto: Sequence[int], b
         "scheduler": request.scheduler,
         "margin": request.margin,
         "rule": rule(swept, scores[CONTROL].groups),
-        "winner": best,
+        "winner": won.number,
+        "run": won.run,
+        "checkpoint": won.checkpoint,
         "front": list(pareto),
         "command": line,
+        "note": note(swept, won),
         "trials": trials,
     }

@@ -8,6 +8,7 @@ the training split, trained on like any other; what people said of them is not.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.errors import UserError, problem
 from pipeline.data.config import ViewConfig
 from pipeline.data.feed.batches import ViewsRequest, local_test_batches, test_batches
 from pipeline.data.store.prepared import PreparedDataset
@@ -39,15 +41,25 @@ class WatchedFeed(PreparedFeed):
         recipe: names data, clips, batch and edits.
 
     Raises:
-        UserError: data or edits cannot be read, or do not fit the recipe.
+        UserError: data or edits cannot be read, or do not fit the recipe, or no video of the validation split is of an
+            edited class: nothing would say which trial is better.
     """
 
     def __init__(self, recipe: FinetuneRecipe) -> None:
         super().__init__(recipe)
         self._finetune = recipe
-        heldout = read_edits(recipe.edits.batches).heldout
-        dataset = PreparedDataset.open(recipe.data.root)
-        self._heldout = replace(dataset, rows=tuple(row for row in dataset.rows if row.id in heldout))
+        edits, dataset = read_edits(recipe.edits.batches), PreparedDataset.open(recipe.data.root)
+        labels = Counter(video.label for video in dataset.videos(recipe.data.test_split, recipe.data.fold))
+        if not any(labels[edited] for edited in edits.classes):
+            raise UserError(
+                problem(
+                    f"No video of validation split {recipe.data.test_split} is of an edited class",
+                    got=f"edits of classes {list(edits.classes)}, videos of classes {sorted(labels)}",
+                    allowed="a labelled video of an edited class, or more; top-1 of these chooses the winner",
+                    fix="name batches about classes of this split with --batches, or set data.test_split",
+                )
+            )
+        self._heldout = replace(dataset, rows=tuple(row for row in dataset.rows if row.id in edits.heldout))
         self.validation_videos += len(self._heldout.videos(recipe.data.train_split, recipe.data.fold))
 
     def validation(self, rank: int, world: int) -> Batches:

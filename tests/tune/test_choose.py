@@ -24,6 +24,22 @@ def test_the_highest_edited_wins_among_those_whose_others_have_not_fallen():
     assert winner(scores, 0, margin=2.0) == 1
 
 
+def test_all_of_the_edited_do_not_make_up_for_none_of_the_others():
+    """The dearest loss there is: everything edited right, and nothing else."""
+    scores = {0: pair(40, 180), 1: pair(100, 0), 2: pair(41, 180)}
+    assert winner(scores, 0, margin=1.0) == 2
+    assert winner({n: scores[n] for n in (0, 1)}, 0, margin=1.0) == 0
+    assert rank_of(pair(100, 0), scores[0], 1.0) < rank_of(pair(0, 180), scores[0], 1.0)
+
+
+def test_where_every_class_is_edited_nothing_is_lost_elsewhere():
+    scores = {n: Score({"edited": Share(hits, 10), "other": Share(0, 0)}) for n, hits in enumerate((5, 7, 6))}
+    assert scores[0].groups == ("edited",)
+    assert winner(scores, 0, margin=1.0) == 1
+    assert front(scores) == [1]
+    assert rank_of(scores[1], scores[0], 1.0) == 70.0
+
+
 def test_the_control_wins_when_nothing_beats_it():
     assert winner({0: pair(40, 180), 1: pair(70, 100), 2: pair(39, 200)}, 0, margin=1.0) == 0
     assert winner({0: pair(40, 180), 1: pair(40, 180)}, 0, margin=1.0) == 0

@@ -30,9 +30,8 @@ def drawn(folder, numbers, searcher="random", space=SPACE, seed=0, told=None):
         videos=200,
         margin=1.0,
     )
-    identity = Identity(
-        name="s", recipe=to_dict(RECIPE), space=(), searcher=searcher, scheduler="fifo", seed=seed, points=3
-    )
+    about = {"recipe": to_dict(RECIPE), "target": {}, "schedule": {}, "passport": "", "passport_parts": {}}
+    identity = Identity(name="s", space=(), searcher=searcher, scheduler="fifo", seed=seed, points=3, **about)
     found = []
     for number in numbers:
         trial = draw_trial(number, space, identity, ledger, setting)

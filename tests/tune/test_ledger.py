@@ -4,17 +4,20 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.core import storage
 from pipeline.core.config import override, to_dict
 from pipeline.core.errors import UserError
 from pipeline.finetune.recipe import FinetuneRecipe
-from pipeline.tune.ledger import Identity, Ledger, Rung, key_of, with_rungs
+from pipeline.tune.ledger import SWEEP, Identity, Ledger, Rung, key_of, with_rungs
 
 RECIPE = FinetuneRecipe(name="r")
 
 
 def identity(**changes):
     values = {"name": "s", "recipe": to_dict(RECIPE), "space": ("optim.lr=log(1e-05,0.01)",), "searcher": "random"}
-    return Identity(**(values | {"scheduler": "fifo", "seed": 0, "points": 4} | changes))
+    values |= {"scheduler": "asha", "schedule": {"grace": 1, "margin": 1.0, "reduction": 3.0}, "seed": 0, "points": 4}
+    values |= {"target": {"job": "j", "stage": "r1-spatial"}, "passport": "aa", "passport_parts": {"ids": "1"}}
+    return Identity(**(values | changes))
 
 
 def test_a_trial_is_read_as_it_was_written(tmp_path):
@@ -48,6 +51,34 @@ def test_a_sweep_is_continued_only_as_the_sweep_it_was(tmp_path):
         ledger.open(identity(recipe=to_dict(override(RECIPE, ["optim.lr=0.5"])), seed=1))
     with pytest.raises(UserError, match=r"space optim\.lr=log\(1e-05,0\.01\) -> optim\.lr=choice\(1\)"):
         ledger.open(identity(space=("optim.lr=choice(1)",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"passport": "bb", "passport_parts": {"ids": "2"}}, r"data passport aa -> bb \(ids differs\)"),
+        ({"target": {"job": "j", "stage": "r2-spatial"}}, r"target\.stage 'r1-spatial' -> 'r2-spatial'"),
+        ({"target": {"job": "k", "stage": "r1-spatial"}}, r"target\.job 'j' -> 'k'"),
+        ({"schedule": {"grace": 2, "margin": 1.0, "reduction": 3.0}}, r"schedule\.grace 1 -> 2\."),
+        ({"schedule": {"grace": 1, "margin": 1.0, "reduction": 4.0}}, r"schedule\.reduction 3\.0 -> 4\.0"),
+    ],
+)
+def test_what_decides_results_is_compared(tmp_path, changes, words):
+    ledger = Ledger(str(tmp_path), "s")
+    ledger.open(identity())
+    with pytest.raises(UserError, match=words):
+        ledger.open(identity(**changes))
+
+
+def test_a_sweep_that_says_nothing_of_its_data_does_not_go_on(tmp_path):
+    """Written by an older version: what it was trained on cannot be told."""
+    ledger = Ledger(str(tmp_path), "s")
+    ledger.open(identity())
+    uri = storage.join(ledger.folder, SWEEP)
+    new = ("target", "schedule", "passport", "passport_parts")
+    storage.write_json(uri, {key: value for key, value in storage.read_json(uri).items() if key not in new})
+    with pytest.raises(UserError, match=r"target\.job 'absent' -> 'j'; .*data passport absent -> aa"):
+        ledger.open(identity())
 
 
 def test_a_rung_that_is_told_again_counts_once():

@@ -32,9 +32,8 @@ def sweeping(tmp_path):
         command=(),
         control={"edits.gamma_t": 0.0},
     )
-    identity = Identity(
-        name="s", recipe=to_dict(RECIPE), space=(), searcher="random", scheduler="pbt", seed=0, points=4
-    )
+    about = {"recipe": to_dict(RECIPE), "target": {}, "schedule": {}, "passport": "", "passport_parts": {}}
+    identity = Identity(name="s", space=(), searcher="random", scheduler="pbt", seed=0, points=4, **about)
     setting = Setting(
         root=str(tmp_path),
         name="s",

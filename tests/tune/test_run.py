@@ -1,7 +1,9 @@
 """Sweeps on a real cluster: the control and some trials of a fine-tuning that takes two steps."""
 
+import json
 import shutil
 import tempfile
+from dataclasses import replace
 
 import pytest
 import ray
@@ -9,11 +11,13 @@ from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
 from pipeline.core.ray_session import connect
+from pipeline.data.store.catalog import Passport
 from pipeline.tune.kinds import edits_target
 from pipeline.tune.ledger import Ledger
-from pipeline.tune.run import Request, check, sweep
+from pipeline.tune.run import Request, check, identity_of, sweep
 from pipeline.tune.space import parse
 from pipeline.tune.summary import summarise
+from pipeline.tune.watched import WatchedFeed
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated"),
@@ -136,6 +140,63 @@ def test_a_population_trains_in_step_and_takes_over_weights(cluster, request_for
     assert len(taken) == 1
     assert [rung.epoch for rung in taken[0].rungs] == [1.0, 2.0]
     assert sweep(request, str(tmp_path), [].append).trials == swept.trials
+
+
+def test_data_may_move_and_may_not_be_others(request_for, tiny_root, tmp_path):
+    ledger = Ledger(str(tmp_path), "sweep")
+
+    def begun(root):
+        request = request_for(f"data.root={root}")
+        return ledger.open(identity_of(request, WatchedFeed(request.target.run_of(0, {})).passport))
+
+    _, existed = begun(tiny_root)
+    assert not existed
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_root, moved)
+    _, existed = begun(str(moved))
+    assert existed
+    manifest = json.loads((moved / "manifest.json").read_text())
+    manifest["passport"], manifest["passport_parts"]["sha256"] = "0" * 64, "0" * 64
+    (moved / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"data passport \w+ -> 000000000000 \(sha256 differs\)"):
+        begun(str(moved))
+
+
+def test_another_base_is_another_sweep(request_for, tmp_path):
+    """One trained anew in the folder of the first."""
+    ledger, data = Ledger(str(tmp_path), "sweep"), Passport("p", {})
+    request = request_for()
+    ledger.open(identity_of(request, data))
+    other = replace(request, target=replace(request.target, inputs={"base": "0"}))
+    with pytest.raises(UserError, match=r"target\.base '\w+' -> '0'"):
+        ledger.open(identity_of(other, data))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "changes", "words"),
+    [
+        ("asha", {"grace": 2}, r"schedule\.grace 1 -> 2"),
+        ("asha", {"reduction": 4.0}, r"schedule\.reduction 3\.0 -> 4\.0"),
+        ("asha", {"margin": 2.0}, r"schedule\.margin 1\.0 -> 2\.0"),
+        ("pbt", {"grace": 2}, r"schedule\.grace 1 -> 2"),
+        ("pbt", {"margin": 2.0}, r"schedule\.margin 1\.0 -> 2\.0"),
+        ("pbt", {"reduction": 4.0}, ""),
+        ("fifo", {"grace": 2, "reduction": 4.0, "margin": 2.0}, ""),
+        ("asha", {"at_once": 2, "trials": 9}, ""),
+    ],
+)
+def test_what_stops_trials_is_compared_and_what_only_ranks_them_is_free(
+    request_for, tmp_path, scheduler, changes, words
+):
+    ledger, data = Ledger(str(tmp_path), "sweep"), Passport("p", {})
+    request = request_for(scheduler=scheduler)
+    ledger.open(identity_of(request, data))
+    again = identity_of(replace(request, **changes), data)
+    if not words:
+        assert ledger.open(again)[1]
+        return
+    with pytest.raises(UserError, match=words):
+        ledger.open(again)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +18,7 @@ from pipeline.tune.kinds import edits_target, recipe_target
 from pipeline.tune.ledger import Rung, Trial
 from pipeline.tune.run import Request, Swept
 from pipeline.tune.space import parse
-from pipeline.tune.summary import command, scores_of, summarise
+from pipeline.tune.summary import COPIED, command, scores_of, summarise
 
 SEARCH = ("edits.gamma_t=log(0.1,100)", "optim.schedule=choice(multistep,cosine)", "optim.milestones=choice([2,4],[3])")
 VALUES = [
@@ -42,7 +44,8 @@ def swept(tiny_checkpoint, batch, overrides, tmp_path):
         rung = Rung(step=2, epoch=2.0, metrics=counts | near)
         why = "it did" if state == "failed" else ""
         key = f"{number:012d}"
-        trials.append(Trial(number=number, key=key, run=key, values=values, state=state, rungs=(rung,), why=why))
+        facts = {"state": state, "rungs": (rung,), "why": why, "checkpoint": f"/c/{number}"}
+        trials.append(Trial(number=number, key=key, run=key, values=values, **facts))
     return Swept(request, str(tmp_path), tuple(trials), 300, "", "")
 
 
@@ -58,7 +61,10 @@ def test_the_winner_is_of_trials_that_ended_and_cost_the_others_little(swept, tm
     assert any(line.startswith("trial 3  stopped") for line in lines)
     assert "trial 4 failed: it did" in summary.text
     assert "at most 1 points below the control's" in summary.text
-    assert (tmp_path / "out" / "winner.sh").read_text().splitlines()[1] == summary.command
+    script = (tmp_path / "out" / "winner.sh").read_text().splitlines()
+    assert (script[0], script[2:]) == ("#!/bin/sh", [summary.command])
+    assert script[1] == f"# trial 1 of sweep made-up: run {1:012d}, checkpoint /c/1"
+    assert (results["run"], results["checkpoint"], results["note"]) == (f"{1:012d}", "/c/1", "")
     assert summary.metrics["sweep/winner/edited/top1"] == 50.0
 
 
@@ -74,10 +80,34 @@ def test_the_winning_command_runs_and_is_the_winning_recipe(swept, tmp_path, cap
     assert f"edits.batches = {list(recipe.edits.batches)}" in printed
 
 
-def test_the_controls_command_has_no_temporal_term(swept, capsys):
+def test_the_controls_command_has_neither_term(tiny_checkpoint, batch, overrides, swept, tmp_path, capsys):
+    """Of a sweep whose trials all have a spatial term: its control has none."""
+    target = edits_target(tiny_checkpoint, str(tmp_path), "best", [batch], [*overrides, "edits.gamma_s=10"])
+    swept = replace(swept, request=replace(swept.request, target=target))
     words = shlex.split(command(swept, swept.trials[0]))
     assert guarded(finetune, [*words[2:], "--describe"]) == 0
-    assert "edits.gamma_t = 0.0" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "edits.gamma_t = 0.0" in printed
+    assert "edits.gamma_s = 0.0" in printed
+    control = target.run_of(0, {})
+    assert (control.edits.gamma_t, control.edits.gamma_s) == (0.0, 0.0)
+
+
+def test_a_winner_with_copied_weights_is_its_checkpoint_and_no_command(swept, tmp_path):
+    one = replace(swept.trials[1], start="/runs/made-up/starts/0001-0004")
+    swept = replace(swept, trials=(swept.trials[0], one, *swept.trials[2:]))
+    summary, out = summarise(swept, str(tmp_path / "out")), tmp_path / "out"
+    assert (summary.winner.number, summary.command) == (1, "")
+    script = (out / "winner.sh").read_text()
+    done = subprocess.run(["sh", str(out / "winner.sh")], capture_output=True, text=True, check=True)
+    assert done.stdout == "/c/1\n"
+    assert f"# {COPIED}\n" in script
+    assert f"values alone, another network: {command(swept, one)}\n" in script
+    results = json.loads((out / "results.json").read_text())
+    assert (results["command"], results["note"], results["checkpoint"]) == ("", COPIED, "/c/1")
+    assert COPIED in summary.text
+    assert "python jobs" not in summary.text
+    assert "show their last values: trial 1" in summary.text
 
 
 def test_a_recipes_winner_is_a_command_too(tmp_path, capsys):

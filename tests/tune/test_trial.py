@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.config import override
 from pipeline.finetune.recipe import FinetuneRecipe
 from pipeline.finetune.table import Share
-from pipeline.tune.choose import Score
+from pipeline.tune.choose import OUTRANKED, Score
 from pipeline.tune.keep import Keeper
 from pipeline.tune.ledger import Ledger, Rung
 from pipeline.tune.trial import ENDED, EPOCH, FAILED, NUMBER, RANK, RUNG, WORST, Setting, rungs_of
@@ -64,7 +64,7 @@ def test_a_rung_is_ranked_against_the_control_at_the_same_epoch(setting):
     assert setting.result(one)[RANK] == 75.0
     held = {e: Score({"edited": Share(0, 4), "other": Share(other, 4)}) for e, other in ((1.0, 3), (2.0, 2))}
     against = Setting(**{**vars(setting), "control": held})
-    assert against.result(one)[RANK] == -25.0
+    assert against.result(one)[RANK] == 75.0 - OUTRANKED
     assert against.result(Rung(step=8, epoch=2.0, metrics=counts))[RANK] == 75.0
 
 

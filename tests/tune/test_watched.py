@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.config import override
+from pipeline.core.errors import UserError
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.finetune.task import EditTask
 from pipeline.train.device import to_model_input
@@ -85,6 +87,14 @@ def test_two_workers_share_the_held_out_videos_too(recipe):
     assert len(whole) == 8
     heldout = PreparedDataset.open(recipe.data.root).videos("train")
     assert {video.id for video in heldout} & set(whole) == {"train-1"}
+
+
+def test_edits_of_classes_that_nobody_validates_are_refused(recipe):
+    """The test split's labels are hidden: no video of it can be one of an edited class."""
+    with pytest.raises(
+        UserError, match=r"split test is of an edited class.*classes \[0, 1\], videos of classes \[-1\]"
+    ):
+        WatchedFeed(override(recipe, ["data.test_split=test"]))
 
 
 def test_the_mean_and_its_spread_are_over_videos(recipe):

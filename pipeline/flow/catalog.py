@@ -1,16 +1,13 @@
 """One row for every readable video of the prepared data set, with flow or without; and the flow passport."""
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.core import storage
 from pipeline.core.config import to_dict
+from pipeline.data.store import table
 from pipeline.data.store.catalog import Passport
 from pipeline.flow.config import FlowConfig
 
@@ -68,9 +65,7 @@ class FlowRow:
     """Record batch of the shard; -1 when quarantined."""
 
 
-_ARROW = {str: pa.string(), int: pa.int64()}
-SCHEMA = pa.schema([(f.name, _ARROW[get_type_hints(FlowRow)[f.name]]) for f in fields(FlowRow)])
-
+SCHEMA = table.schema_of(FlowRow)
 
 BY_VIDEO = {"videos": ("id", "status", "reason", "pairs", "height", "width"), "content": ("sha256",)}
 """Parts of the passport that hold these columns of every row."""
@@ -78,10 +73,7 @@ BY_VIDEO = {"videos": ("id", "status", "reason", "pairs", "height", "width"), "c
 
 def to_parquet(rows: Sequence[FlowRow]) -> bytes:
     """Return the rows as a Parquet file; the same rows are the same bytes."""
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in SCHEMA]
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=SCHEMA), file, compression="zstd")
-    return file.getvalue()
+    return table.to_parquet(rows, SCHEMA)
 
 
 def from_parquet(data: bytes) -> tuple[FlowRow, ...]:
@@ -90,11 +82,7 @@ def from_parquet(data: bytes) -> tuple[FlowRow, ...]:
     Raises:
         ValueError: the bytes are something else.
     """
-    table = pq.read_table(pa.BufferReader(data))
-    if table.schema != SCHEMA:
-        raise ValueError(f"the columns are {table.schema.names}")
-    columns = [table.column(name).to_numpy().tolist() for name in SCHEMA.names]
-    return tuple(FlowRow(**dict(zip(SCHEMA.names, values, strict=True))) for values in zip(*columns, strict=True))
+    return tuple(FlowRow(**values) for values in table.from_parquet(data, SCHEMA))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Below its root lie `settings.json` (published first), `manifest.json` (last), `catalog.parquet` and `shards/*.arrow`.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +12,26 @@ from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.data.store.catalog import Passport, compare_passports
 from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.published import CATALOG, MANIFEST, Kind, read_published
 from pipeline.flow import catalog
 from pipeline.flow.catalog import FlowRow
 from pipeline.flow.config import FlowConfig
 from pipeline.flow.store import JOB, EncodedFlow, read_flow
 
-SETTINGS, MANIFEST, CATALOG = "settings.json", "manifest.json", "catalog.parquet"
+SETTINGS = "settings.json"
 FLOW = "flow"
 """Folder of the prepared data set below which its flow sets lie by default."""
 FORMAT = 1
 """Of the manifest and what it refers to; a reader refuses any other."""
+
+_KIND = Kind(
+    noun="flow set",
+    job=JOB,
+    format=FORMAT,
+    again="extract the flow again",
+    where=f"a folder or URI with {MANIFEST} and {CATALOG}, such as PREPARED/{FLOW}/0123abcd",
+    fix=f"run {JOB}, or correct the path",
+)
 
 
 @dataclass(frozen=True)
@@ -64,16 +73,7 @@ class FlowDataset:
             UserError: there is none, it is of another format, or an extraction stopped between catalog and manifest.
         """
         root = storage.absolute(root)
-        manifest, data = cls._read(root)
-        if manifest.get("format") != FORMAT:
-            got, fix = f"format {manifest.get('format')}", "extract the flow again with this version"
-            raise UserError(problem(f"{root} has another format", got=got, allowed=f"format {FORMAT}", fix=fix))
-        found = hashlib.sha256(data).hexdigest()
-        if found != manifest["catalog_sha256"]:
-            got, allowed = f"a catalog of SHA-256 {found}", f"the manifest's {manifest['catalog_sha256']}"
-            fix = f"run {JOB} again; it was stopped while it published, or is running"
-            what = f"Catalog and manifest of {root} do not belong together"
-            raise UserError(problem(what, got=got, allowed=allowed, fix=fix))
+        manifest, data = read_published(root, _KIND)
         rows = catalog.from_parquet(data)
         videos = {
             row.id: FlowVideo(row.id, row.pairs, row.height, row.width, row.shard, row.row)
@@ -81,19 +81,6 @@ class FlowDataset:
             if row.status == catalog.OK
         }
         return cls(root, manifest["passport"], manifest["settings"]["bound"], videos, manifest, rows)
-
-    @staticmethod
-    def _read(root: str) -> tuple[dict[str, Any], bytes]:
-        allowed = f"a folder or URI with {MANIFEST} and {CATALOG}, such as PREPARED/{FLOW}/0123abcd"
-        fix = f"run {JOB}, or correct the path"
-        try:
-            manifest: dict[str, Any] = storage.read_json(storage.join(root, MANIFEST))
-            return manifest, storage.read_bytes(storage.join(root, CATALOG))
-        except FileNotFoundError as error:
-            raise UserError(problem("There is no flow set", got=root, allowed=allowed, fix=fix)) from error
-        except ValueError as error:
-            what = f"The manifest of a flow set is damaged ({error})"
-            raise UserError(problem(what, got=root, allowed=allowed, fix=fix)) from error
 
     @property
     def identity(self) -> Passport:

@@ -16,6 +16,7 @@ from pipeline.data.prepare.shard_task import Tally
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.catalog import READABLE
 from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.store.published import CATALOG, MANIFEST
 from pipeline.data.store.sidecars import (
     Sidecars,
     finished_sidecars,
@@ -31,7 +32,7 @@ from pipeline.data.store.sidecars import (
 from pipeline.flow import catalog
 from pipeline.flow.catalog import QUARANTINED, FlowCounts, FlowRow
 from pipeline.flow.config import FlowConfig
-from pipeline.flow.dataset import CATALOG, FORMAT, MANIFEST, SETTINGS, changes
+from pipeline.flow.dataset import FORMAT, SETTINGS, changes
 from pipeline.flow.shard_task import FlowTask, make_shard
 from pipeline.flow.solver import Solver
 from pipeline.flow.tree import Tree

@@ -1,8 +1,8 @@
 """The end of an extraction in words."""
 
 from pipeline.core import storage
+from pipeline.data.store.published import CATALOG
 from pipeline.flow.catalog import REASONS
-from pipeline.flow.dataset import CATALOG
 from pipeline.flow.extract import Report
 
 _SHOWN = 3

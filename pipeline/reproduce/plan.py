@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.core import storage
-from pipeline.data.store.prepared import MANIFEST
+from pipeline.data.store.published import MANIFEST
 from pipeline.flow.dataset import FLOW
 from pipeline.reproduce.cells import Cell, closure
 from pipeline.reproduce.world import World

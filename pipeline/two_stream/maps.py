@@ -7,7 +7,6 @@ A map covers the whole frame at a place of its video and is as small as the feat
 
 import functools
 import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO, Any
@@ -15,15 +14,15 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
+from pipeline.data.store import table
+from pipeline.data.store.published import CATALOG, MANIFEST
 from pipeline.data.store.shards import read_batch
 from pipeline.two_stream.samples import Stream
 
 JOB = "jobs/train_two_stream.py"
-MANIFEST, CATALOG = "manifest.json", "catalog.parquet"
 FORMAT = 1
 """Of the manifest and what it refers to; a reader refuses any other."""
 
@@ -62,7 +61,7 @@ class MapRow:
     row: int
 
 
-_ARROW = {"id": pa.string(), "maps": pa.int64(), "sha256": pa.string(), "shard": pa.string(), "row": pa.int64()}
+_ROWS = table.schema_of(MapRow)
 
 
 def write_shard(file: IO[bytes], videos: Iterable[VideoMaps]) -> tuple[MapRow, ...]:
@@ -79,14 +78,6 @@ def write_shard(file: IO[bytes], videos: Iterable[VideoMaps]) -> tuple[MapRow, .
     return tuple(rows)
 
 
-def to_parquet(rows: Sequence[MapRow]) -> bytes:
-    """Return the rows as a Parquet file; the same rows are the same bytes."""
-    columns = {name: pa.array([getattr(row, name) for row in rows], type=kind) for name, kind in _ARROW.items()}
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file, compression="zstd")
-    return file.getvalue()
-
-
 def publish(root: str, rows: Sequence[MapRow], facts: Mapping[str, Any]) -> str:
     """Publish catalog and manifest; returns the passport, a digest of the facts and of every map.
 
@@ -95,17 +86,17 @@ def publish(root: str, rows: Sequence[MapRow], facts: Mapping[str, Any]) -> str:
         rows: of all videos.
         facts: how the maps were made; values of JSON.
     """
-    table = to_parquet(rows)
+    data = table.to_parquet(rows, _ROWS)
     content = [[row.id, row.maps, row.sha256] for row in sorted(rows, key=lambda row: row.id)]
     passport = storage.sha256_json([dict(facts), content])
     manifest = {
         "format": FORMAT,
         **facts,
-        "catalog_sha256": hashlib.sha256(table).hexdigest(),
+        "catalog_sha256": hashlib.sha256(data).hexdigest(),
         "counts": {"videos": len(rows), "maps": sum(row.maps for row in rows)},
         "passport": passport,
     }
-    storage.publish_bytes(storage.join(root, CATALOG), table)
+    storage.publish_bytes(storage.join(root, CATALOG), data)
     storage.write_json(storage.join(root, MANIFEST), manifest)
     return passport
 
@@ -143,7 +134,7 @@ class MapDataset:
             got = f"format {manifest.get('format')}, catalog of SHA-256 {hashlib.sha256(data).hexdigest()[:12]}"
             allowed = f"format {FORMAT}, the catalog that the manifest describes"
             raise UserError(problem(f"The maps in {root} are not whole", got=got, allowed=allowed, fix=fix))
-        rows = [MapRow(**row) for row in pq.read_table(pa.BufferReader(data)).to_pylist()]
+        rows = [MapRow(**values) for values in table.from_parquet(data, _ROWS)]
         shape = (int(manifest["shape"][0]), int(manifest["shape"][1]))
         by_id = {row.id: row for row in rows}
         return cls(root, manifest["stream"], shape, manifest["passport"], manifest, by_id)

@@ -16,6 +16,7 @@ from pipeline.core import storage
 from pipeline.core.config import to_dict
 from pipeline.core.errors import UserError, problem
 from pipeline.core.ray_session import connect
+from pipeline.data.store.published import MANIFEST
 from pipeline.train.launch import train
 from pipeline.train.recipe import RunRecipe
 from pipeline.train.runs import differences
@@ -23,7 +24,6 @@ from pipeline.two_stream import extract_ray
 from pipeline.two_stream.extract import Engine, MapJob, MapTask, Tell, extract_maps
 from pipeline.two_stream.feed import AttentionFeed, JointFeed, StreamFeed
 from pipeline.two_stream.joint import JointTask
-from pipeline.two_stream.maps import MANIFEST
 from pipeline.two_stream.networks import digest_of
 from pipeline.two_stream.pairs import PairedData
 from pipeline.two_stream.recipe import TwoStreamRecipe

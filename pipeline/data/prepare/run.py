@@ -17,7 +17,8 @@ from pipeline.data.prepare.shard_task import ABSENT, ShardTask, Tally, prepare_s
 from pipeline.data.records import Listing
 from pipeline.data.store import catalog
 from pipeline.data.store.catalog import QUARANTINED, CatalogRow, Counts
-from pipeline.data.store.prepared import CATALOG, FORMAT, MANIFEST, QUARANTINE
+from pipeline.data.store.prepared import FORMAT, QUARANTINE
+from pipeline.data.store.published import CATALOG, MANIFEST
 from pipeline.data.store.sidecars import (
     Sidecars,
     finished_sidecars,

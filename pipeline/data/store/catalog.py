@@ -4,16 +4,13 @@ Two prepared data sets with the same passport hold the same videos, frame counts
 decoded by the same decoder and stored by the same codec. Paths, row order and shard layout do not matter.
 """
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.core import storage
+from pipeline.data.store import table
 
 READABLE, QUARANTINED = "readable", "quarantined"
 
@@ -52,8 +49,7 @@ class CatalogRow:
     """Record batch of the shard; -1 when quarantined."""
 
 
-_ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), tuple[str, ...]: pa.list_(pa.string())}
-SCHEMA = pa.schema([(f.name, _ARROW[get_type_hints(CatalogRow)[f.name]]) for f in fields(CatalogRow)])
+SCHEMA = table.schema_of(CatalogRow)
 
 PASSPORT_COLUMNS = ("label", "split", "status", "reason", "frames", "width", "height", "bytes", "sha256", "decoder")
 """Compared video by video, beside the id. Where a file lies and how shards are cut is nobody's business but ours."""
@@ -61,10 +57,7 @@ PASSPORT_COLUMNS = ("label", "split", "status", "reason", "frames", "width", "he
 
 def to_parquet(rows: Sequence[CatalogRow]) -> bytes:
     """Return the rows as a Parquet file; the same rows are the same bytes."""
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in SCHEMA]
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=SCHEMA), file, compression="zstd")
-    return file.getvalue()
+    return table.to_parquet(rows, SCHEMA)
 
 
 def from_parquet(data: bytes) -> tuple[CatalogRow, ...]:
@@ -73,15 +66,7 @@ def from_parquet(data: bytes) -> tuple[CatalogRow, ...]:
     Raises:
         ValueError: the bytes are something else.
     """
-    table = pq.read_table(pa.BufferReader(data))
-    if table.schema != SCHEMA:
-        raise ValueError(f"the columns are {table.schema.names}")
-    # By way of NumPy, which makes Python's values several times faster than Arrow does.
-    columns = {name: table.column(name).to_numpy().tolist() for name in SCHEMA.names}
-    columns["split"] = [tuple(split) for split in columns["split"]]
-    return tuple(
-        CatalogRow(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
-    )
+    return tuple(CatalogRow(**values) for values in table.from_parquet(data, SCHEMA))
 
 
 def identity_of(row: CatalogRow) -> CatalogRow:

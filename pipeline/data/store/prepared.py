@@ -3,7 +3,6 @@
 Below its root lie `manifest.json` (published last), `catalog.parquet`, `quarantine.parquet` and `shards/*.arrow`.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,21 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store import catalog
 from pipeline.data.store.catalog import CatalogRow, Passport
+from pipeline.data.store.published import CATALOG, MANIFEST, Kind, read_published
+from pipeline.data.store.shards import PREPARE
 
-MANIFEST, CATALOG, QUARANTINE = "manifest.json", "catalog.parquet", "quarantine.parquet"
+QUARANTINE = "quarantine.parquet"
 FORMAT = 1
 """Of the manifest and what it refers to; a reader refuses any other."""
+
+_KIND = Kind(
+    noun="prepared data set",
+    job=PREPARE,
+    format=FORMAT,
+    again="prepare the data set again",
+    where=f"a folder or URI with {MANIFEST} and {CATALOG}",
+    fix=f"run {PREPARE} --out on it, or correct data.root",
+)
 
 
 @dataclass(frozen=True)
@@ -42,31 +52,9 @@ class PreparedDataset:
             UserError: there is none, it is of another format, or a preparation stopped between catalog and manifest.
         """
         root = storage.absolute(root)
-        manifest, data = cls._read(root)
-        if manifest.get("format") != FORMAT:
-            got, fix = f"format {manifest.get('format')}", "prepare the data set again with this version"
-            raise UserError(problem(f"{root} has another format", got=got, allowed=f"format {FORMAT}", fix=fix))
-        found = hashlib.sha256(data).hexdigest()
-        if found != manifest["catalog_sha256"]:
-            got, allowed = f"a catalog of SHA-256 {found}", f"the manifest's {manifest['catalog_sha256']}"
-            fix = "run jobs/prepare_data.py again; it was stopped while it published, or is running"
-            what = f"Catalog and manifest of {root} do not belong together"
-            raise UserError(problem(what, got=got, allowed=allowed, fix=fix))
+        manifest, data = read_published(root, _KIND)
         rows = catalog.from_parquet(data)
         return cls(root, manifest["name"], tuple(manifest["classes"]), manifest["passport"], manifest, rows)
-
-    @staticmethod
-    def _read(root: str) -> tuple[dict[str, Any], bytes]:
-        allowed = f"a folder or URI with {MANIFEST} and {CATALOG}"
-        fix = "run jobs/prepare_data.py --out on it, or correct data.root"
-        try:
-            manifest: dict[str, Any] = storage.read_json(storage.join(root, MANIFEST))
-            return manifest, storage.read_bytes(storage.join(root, CATALOG))
-        except FileNotFoundError as error:
-            raise UserError(problem("There is no prepared data set", got=root, allowed=allowed, fix=fix)) from error
-        except ValueError as error:
-            what = f"The manifest of a prepared data set is damaged ({error})"
-            raise UserError(problem(what, got=root, allowed=allowed, fix=fix)) from error
 
     @property
     def identity(self) -> Passport:

@@ -26,6 +26,8 @@ from pipeline.reproduce.catalogue import TABLES, Chosen, choose, world_of
 from pipeline.reproduce.cells import Cell
 from pipeline.reproduce.commands import Machines, commands
 from pipeline.reproduce.launcher import Launcher, cluster
+from pipeline.reproduce.machine import made_by
+from pipeline.reproduce.needs import needs_text
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.published import authors_in, weights_in
 from pipeline.reproduce.running import make_databases, run_cells
@@ -40,9 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("tables", nargs="+", metavar="TABLE", help="tables by name, or all")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=ROOT", help="prepared data sets; or: synth")
     parser.add_argument("--batches", nargs="+", default=[], metavar="URI", help="sealed batches of edits")
-    parser.add_argument(
-        "--checkpoints", default="", metavar="URI", help="folder of the authors' .pt, torchvision's .pth"
-    )
+    parser.add_argument("--checkpoints", default="", metavar="URI", help="folder of authors' .pt, torchvision's .pth")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of outputs (runs/reproduce)")
     parser.add_argument("--storage", default="", metavar="URI", help="where all that is made goes (--out)")
     parser.add_argument("--dry-run", action="store_true", help="say what every row needs, and run nothing")
@@ -88,11 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     desk, chosen = ask(args)
     if args.dry_run:
-        print(written.needs_text(desk, chosen, args.tflops))
+        print(needs_text(desk, chosen, args.tflops))
         return 0
     failed = () if args.collect else run(args, desk, chosen.wanted(desk.world.first))
-    typed = " ".join(sys.argv[1:] if arguments is None else arguments)
-    report = written.report_of(desk, chosen, f"python jobs/reproduce.py {typed}")
+    typed = ["python", "jobs/reproduce.py", *(sys.argv[1:] if arguments is None else arguments)]
+    report = written.report_of(desk, chosen, " ".join(typed))
     print(written.screen(report))
     if args.document:
         print(f"document  {written.write(report, args.document)}")
@@ -101,19 +101,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, desk: Desk, wanted: Sequence[str]) -> tuple[str, ...]:
     """Run what is missing; returns the cells that failed."""
+    from pipeline.train.runs import software as code  # here, since MLflow takes seconds to import
+
     out, synth = args.out.resolve(), desk.world.is_synth
     at_once = args.at_once or (2 if synth else 1)
     launcher = Launcher(on=args.on, logs=out / "logs", service=service)
     with contextlib.ExitStack() as stack:
         stack.enter_context(claimed(out, marker=".star-reproduction"))
         if any(desk.state(desk.cells[name]) in ("to run", "waits") for name in wanted):
-            stack.enter_context(cluster(args.on, out, at_once))
+            stack.enter_context(cluster(args.on, out, desk.out, at_once))
         make_databases(desk, wanted)
         commands_of = partial(commands, desk, machines=Machines() if synth else Machines(gpus=args.gpus))
-        ran = run_cells(desk, wanted, commands_of, launcher.start, at_once=at_once)
-    for name in ran.not_begun:
-        print(f"   {name}: not begun, since what it needs has failed")
-    return ran.failed
+        by = made_by(args.on == "cluster", code())
+        return run_cells(desk, wanted, commands_of, launcher.start, at_once=at_once, made_by=by).failed
 
 
 if __name__ == "__main__":

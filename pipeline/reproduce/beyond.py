@@ -5,10 +5,11 @@ Each table stands alone and is asked for by name, or all of them by --beyond.
 
 from collections.abc import Iterator, Mapping
 
-from pipeline.reproduce.cells import Bound, Cell, Picked, Source
+from pipeline.reproduce.cells import Bound, Cell, Picked, Source, Stated
 from pipeline.reproduce.claims import Claim, Part
+from pipeline.reproduce.commands import EXPLANATIONS
 from pipeline.reproduce.papers import GROUPS, STREAMS, TOP, Row, Table
-from pipeline.reproduce.rows import BASE, edited, stream
+from pipeline.reproduce.rows import BASE, edited, stream, system_of, tested_system
 from pipeline.reproduce.rows import EDITS as WHEN
 from pipeline.reproduce.world import World
 
@@ -17,6 +18,16 @@ PLACES = "beyond-edits"
 LABELS = "hmdb51-labels-cross"
 """Two streams whose attention nets no Grad-CAM map has taught."""
 SWIN = "beyond-swin"
+
+MAPPED = ("spatial", "temporal")
+ON_OBJECT = "{} map on the object"
+EXPLAINED = "beyond-explained"
+
+
+def told(kind: str) -> str:
+    """Say the name of a curve: units_mode."""
+    return kind.replace("_", ", ")
+
 
 EDITS = Table(
     key="beyond-spatial-edits",
@@ -32,9 +43,12 @@ SUPERVISION = Table(
     title="HMDB-51, split 1: attention nets that learn from classes instead of Grad-CAM (top-1)",
     source="future work of S3",
     pipeline="S3",
-    columns=STREAMS,
+    columns=(*STREAMS, *(ON_OBJECT.format(stream) for stream in MAPPED)),
     rows=(Row("attention nets taught by Grad-CAM"), Row("attention nets taught by the labels alone")),
-    notes=("What such a map means: docs/decisions/0020.",),
+    notes=(
+        "What such a map means: docs/decisions/0020.",
+        "Maps on the object: area under the curve of cells in its box against cells outside; 0.5 is chance.",
+    ),
 )
 TRANSFORMER = Table(
     key="beyond-transformer",
@@ -45,7 +59,24 @@ TRANSFORMER = Table(
     rows=(Row("ST-ABN 3D ResNet, 32"), Row("ST-ABN Swin, 32")),
     notes=("The transformer and the clips that fit it: docs/decisions/0018.",),
 )
-TABLES: Mapping[str, Table] = {table.key: table for table in (EDITS, SUPERVISION, TRANSFORMER)}
+METHODS = {"attention": "ST-ABN", "grad_cam": "Grad-CAM", "random": "random"}
+CURVES = ("frames_deletion", "frames_insertion", "pixels_deletion", "pixels_insertion")
+"""By the names of `eval.report`, whose module would take seconds to import."""
+AUC = "AUC, active frames"
+FAITHFUL = Table(
+    key="beyond-explanations",
+    title="how faithful explanations are: what probability is left, or comes back, as what they point at goes or comes",
+    source="ours; the papers have inversion alone",
+    pipeline="S0",
+    columns=(*(column for kind in CURVES for column in (told(kind), f"{told(kind)}, minus random")), AUC),
+    rows=tuple(Row(name) for name in METHODS.values()),
+    pictures=("curves",),
+    notes=(
+        "Areas under the probability of the predicted class: deletion is good when low, insertion when high.",
+        "Agreement is with frames that are known to be active; 0.5 is chance. How all are made: docs/decisions/0018.",
+    ),
+)
+TABLES: Mapping[str, Table] = {table.key: table for table in (FAITHFUL, EDITS, SUPERVISION, TRANSFORMER)}
 COSTLY = frozenset(TABLES)
 """Tables that `all` leaves out unless --beyond is given."""
 
@@ -54,7 +85,21 @@ def cells_beyond(world: World) -> dict[str, Cell]:
     """Return the cells of these rows; only the synth bench has any."""
     if not world.is_synth:
         return {}
-    return {cell.name: cell for part in (_edits(world), _labels(world), _swin(world)) for cell in part}
+    parts = (_explained(world), _edits(world), _labels(world), _swin(world))
+    return {cell.name: cell for part in parts for cell in part}
+
+
+def _explained(world: World) -> Iterator[Cell]:
+    yield Cell(
+        name=EXPLAINED,
+        kind="test",
+        title="follow deletion and insertion of what ST-ABN, Grad-CAM and random maps point at",
+        lane="s0",
+        data="ssv2",
+        needs=(BASE, "ssv2"),
+        options=("--protocol", world.one_clip, EXPLANATIONS, "48"),
+        results=("metrics.json", "explanations.png"),
+    )
 
 
 def _edits(world: World) -> Iterator[Cell]:
@@ -92,27 +137,9 @@ def _edits(world: World) -> Iterator[Cell]:
 
 
 def _labels(world: World) -> Iterator[Cell]:
-    recipe, data = world.recipes["hmdb51-cross"], "hmdb51"
-    yield Cell(
-        name=LABELS,
-        kind="system",
-        title=f"train {recipe} with attention nets that learn from classes",
-        lane=data,
-        data=data,
-        needs=(data, f"{data}-flow"),
-        recipe=recipe,
-        overrides=("attention.learns=labels",),
-    )
-    yield Cell(
-        name=f"{LABELS}-test",
-        kind="test-system",
-        title=f"test {LABELS}",
-        lane=data,
-        data=data,
-        needs=(LABELS, data, f"{data}-flow"),
-        options=("--places", world.places),
-        results=("*/metrics.json", "*/predictions.parquet"),
-    )
+    system = system_of(LABELS, world.recipes["hmdb51-cross"], "hmdb51", "attention.learns=labels")
+    yield system
+    yield tested_system(world, system)
 
 
 def _swin(world: World) -> Iterator[Cell]:
@@ -147,18 +174,38 @@ def bounds_beyond(world: World) -> dict[str, Bound]:
             {group: edited(network, group=group, edits=edits) for group in GROUPS}
             for network, edits in (("after", WHEN), ("after", PLACES), ("control", PLACES))
         ),
-        SUPERVISION.key: tuple({part: stream(system, part) for part in STREAMS} for system in ("hmdb51-cross", LABELS)),
+        FAITHFUL.key: tuple(_curves(method) for method in METHODS),
+        SUPERVISION.key: tuple(
+            {part: stream(system, part) for part in STREAMS} | _on_object(f"{system}-test")
+            for system in ("hmdb51-cross", LABELS)
+        ),
         TRANSFORMER.key: tuple(
             {name: Picked(f"{cell}-one", top=top) for name, top in zip(TOP, (1, 5), strict=True)}
             for cell in (BASE, SWIN)
         ),
     }
     words = {
+        FAITHFUL.key: (f"{BASE}, {world.one_clip}",) * len(METHODS),
         EDITS.key: (f"{WHEN}, after", f"{PLACES}, after", f"{PLACES}, control"),
         SUPERVISION.key: (world.recipes["hmdb51-cross"], f"{world.recipes['hmdb51-cross']} attention.learns=labels"),
         TRANSFORMER.key: (world.recipes[BASE], "swin_demo, 20 epochs"),
     }
     return {key: _bound(table, sources[key], words[key]) for key, table in TABLES.items()}
+
+
+def _curves(method: str) -> dict[str, Source]:
+    clips, base = ("explanations", "clips"), ("explanations", "methods", method)
+    found: dict[str, Source] = {}
+    for kind in CURVES:
+        found[told(kind)] = Stated(EXPLAINED, (*base, kind, "area"), clips)
+        if method != "random":
+            found[f"{told(kind)}, minus random"] = Stated(EXPLAINED, (*base, kind, "against_random"), clips)
+    return found | {AUC: Stated(EXPLAINED, (*base, "truth", "auc"), (*base, "truth", "clips"))}
+
+
+def _on_object(test: str) -> dict[str, Source]:
+    base = "maps_on_object"
+    return {ON_OBJECT.format(s): Stated(test, (base, s, "auc"), (base, s, "clips")) for s in MAPPED}
 
 
 def _bound(table: Table, sources: tuple[Mapping[str, Source], ...], words: tuple[str, ...]) -> Bound:
@@ -167,7 +214,7 @@ def _bound(table: Table, sources: tuple[Mapping[str, Source], ...], words: tuple
         key=table.key,
         rows=dict(zip(names, sources, strict=True)),
         standing=dict(zip(names, words, strict=True)),
-        pictures={},
+        pictures={"curves": (EXPLAINED, "explanations.png")} if table is FAITHFUL else {},
     )
 
 

@@ -74,7 +74,18 @@ class Seconds:
     cell: str
 
 
-Source = Picked | Drop | Seconds
+@dataclass(frozen=True)
+class Stated:
+    """A number with its interval as a test has stated it, in metrics.json."""
+
+    cell: str
+    path: tuple[str, ...]
+    """Keys down to value, low and high."""
+    counted: tuple[str, ...]
+    """Keys down to how many clips it is of."""
+
+
+Source = Picked | Drop | Seconds | Stated
 """Where a number of ours comes from."""
 
 

@@ -15,6 +15,8 @@ from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.rows import edited, stream
 
 Verdict = Literal["holds", "fails", "undecided at this size"]
+LEVEL = 0.05
+"""Of the test, two-sided."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,24 @@ class Judged:
 
     @property
     def verdict(self) -> Verdict:
-        """Say what the interval says."""
-        return verdict_of(self.difference)
+        """Say what interval and test say."""
+        return verdict_of(self.difference, self.p)
 
 
-def verdict_of(difference: Interval) -> Verdict:
-    """Return whether a difference that ought to be positive is: by its 95 % interval, and nothing else."""
-    if difference.low > 0:
+def verdict_of(difference: Interval, p: float | None = None) -> Verdict:
+    """Return whether a difference that ought to be positive is: by its 95 % interval, and by the test if there is one.
+
+    Of few differing videos a bootstrap makes too narrow an interval (five gained and none lost: p = .06, and the whole
+    interval above zero), so both have to agree.
+
+    Args:
+        difference: second minus first, points.
+        p: of McNemar's exact test.
+    """
+    decided = p is None or p < LEVEL
+    if difference.low > 0 and decided:
         return "holds"
-    return "fails" if difference.high < 0 else "undecided at this size"
+    return "fails" if difference.high < 0 and decided else "undecided at this size"
 
 
 def judge(desk: Desk, claim: Claim) -> tuple[Judged, ...]:
@@ -179,6 +190,12 @@ def _attention() -> Iterator[Claim]:
         parts=(*against("two-stream", "hmdb51"), *against("two-stream", "ucf101")),
     )
     yield Claim(
+        text="cross attention lifts them beyond as much training without maps",
+        source="ours, against the control, which S3 lacks",
+        pipeline="S3",
+        parts=(*against("control", "hmdb51"), *against("control", "ucf101")),
+    )
+    yield Claim(
         text="cross attention is above TSN on HMDB-51",
         source="S3 table 4.1, top-1; on UCF-101 the thesis is below TSN",
         pipeline="S3",
@@ -190,8 +207,8 @@ def _attention() -> Iterator[Claim]:
             cross = f"{data}-cross"
             parts.append(Part(f"{title}, {part}", stream(cross, part, "blind"), stream(cross, part)))
     yield Claim(
-        text="the maps themselves lift the streams and the fusion",
-        source="ours: the same networks shown 0.1 in place of maps",
+        text="the networks lean on their maps",
+        source="ours: the same networks shown 0.1 in place of maps, which they were trained to expect",
         pipeline="S3",
         parts=tuple(parts),
     )

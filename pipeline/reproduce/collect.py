@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.data.records import HIDDEN_LABEL
-from pipeline.eval.metrics import Interval, bootstrap_mean, rank_of
-from pipeline.reproduce.cells import Bound, Cell, Drop, Picked, Seconds, Source, cells_of, closure
+from pipeline.eval.metrics import Interval, bootstrap_mean, rank_of, wilson
+from pipeline.reproduce.cells import Bound, Cell, Drop, Picked, Seconds, Source, Stated, cells_of, closure
 from pipeline.reproduce.papers import Pipeline, Table
 from pipeline.reproduce.plan import Desk, matches
 
@@ -46,10 +47,11 @@ class Figure:
     """One number of ours."""
 
     value: Interval
-    """Percent, or seconds, whose interval is the value itself."""
+    """In the unit; the interval of seconds is the value itself."""
     videos: int
     about: About
-    unit: str = "%"
+    unit: Literal["%", "s", "of 1"] = "%"
+    """of 1: an area under a curve of probabilities or of truth, or a difference of two."""
     trivial: bool = False
     """A top-5 among five classes or fewer, which says nothing."""
 
@@ -108,11 +110,21 @@ def measured(desk: Desk, source: Source, pipeline: Pipeline) -> Figure:
     """
     if isinstance(source, Seconds):
         return _seconds(desk, source)
+    if isinstance(source, Stated):
+        return _stated(desk, source)
     if isinstance(source, Drop):
         first, second = read(desk, source.of, pipeline), read(desk, source.to, pipeline)
         return Figure(_percent(_differences(first, second)), len(first.hits), first.about)
     one = read(desk, source, pipeline)
-    return Figure(_percent(one.values()), len(one.hits), one.about, trivial=source.top >= one.classes)
+    return Figure(_share(one.values()), len(one.hits), one.about, trivial=source.top >= one.classes)
+
+
+def _share(values: npt.NDArray[np.float64]) -> Interval:
+    """A share in percent; Wilson's interval where all or none are right, since a bootstrap would be certain of it."""
+    if len(values) and values.min() == values.max():
+        found = wilson(int(values.sum()), len(values))
+        return Interval(*(100 * part for part in (found.value, found.low, found.high)))
+    return _percent(values)
 
 
 def _percent(values: npt.NDArray[np.float64]) -> Interval:
@@ -189,11 +201,30 @@ def about_of(desk: Desk, cell: Cell, file: str) -> About:
 
 
 def _seconds(desk: Desk, source: Seconds) -> Figure:
-    """What the stages of a system took, of a resumed one its last attempt."""
+    """What the stages of a system took, of a resumed one its last attempt, beside whatever else ran."""
     cell = desk.cells[source.cell]
     total = float(sum(_stage_seconds(desk, cell)))
-    about = About("wall-clock time of all stages", desk.passport(cell.data))
+    about = About(
+        "wall-clock time of all stages, each of its last attempt, beside another cell", desk.passport(cell.data)
+    )
     return Figure(Interval(total, total, total), 0, about, unit="s")
+
+
+def _stated(desk: Desk, source: Stated) -> Figure:
+    """What a test has stated, as it stands."""
+    cell = desk.cells[source.cell]
+    (pattern,) = (result for result in cell.results if result.endswith("metrics.json"))
+    numbers = storage.read_json(matches(desk.folder(cell), pattern)[0])
+    found = _down(numbers, source.path)
+    value = Interval(*(float(found[part]) for part in ("value", "low", "high")))
+    about = About(numbers["protocol"], numbers["passport"])
+    return Figure(value, int(_down(numbers, source.counted)), about, unit="of 1")
+
+
+def _down(numbers: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    for key in path:
+        numbers = numbers[key]
+    return numbers
 
 
 def _stage_seconds(desk: Desk, cell: Cell) -> Iterator[float]:

@@ -10,6 +10,7 @@ from pipeline.reproduce.plan import Desk
 LINK = "LINK"
 """Stands for the invitation that a service prints."""
 TRUTH = "truth.parquet"
+EXPLANATIONS = "--explanations"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +87,7 @@ def _flow(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
 
 
 def _train(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
-    recipe = desk.recipe_of(cell)
-    file = desk.weights.get(f"resnet{recipe['model']['depth']}", "")
-    first = (f"init.path={file}",) if file and recipe["init"]["source"] == "imagenet2d" else ()
+    first = tuple(f"init.path={file}" for file in desk.files_of(cell))
     where = ("--data", desk.data_root(cell.data), "--storage", desk.storage(cell), "--run", desk.run(cell))
     return (Command(argv=("jobs/train_stabn.py", cell.recipe, *cell.overrides, *first, *machines.training, *where)),)
 
@@ -99,7 +98,8 @@ def _test(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
         what: tuple[str, ...] = ("--checkpoint", desk.folder(asked), "--allow-other-data", "--no-mlflow")
     else:
         what = ("--run", desk.run(asked), "--storage", desk.storage(cell))
-    told = (*cell.options, "--maps", "temporal", "--explanations", "0", "--out", desk.folder(cell))
+    explained = _truth(desk, cell) if EXPLANATIONS in cell.options else (EXPLANATIONS, "0")
+    told = (*cell.options, "--maps", "temporal", *explained, "--out", desk.folder(cell))
     return (Command(argv=("jobs/evaluate.py", *what, "--data", desk.data_root(cell.data), *told, *machines.testing)),)
 
 
@@ -129,18 +129,19 @@ def _finetune(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]
 
 
 def _system(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
-    file = desk.weights.get("inception_v3", "")
-    pretrained = desk.recipe_of(cell)["spatial"]["init"]["source"] == "imagenet"
-    first = (f"spatial.init.path={file}", f"temporal.init.path={file}") if file and pretrained else ()
+    first = tuple(f"{part}.init.path={file}" for file in desk.files_of(cell) for part in ("spatial", "temporal"))
     where = ("--data", desk.data_root(cell.data), "--storage", desk.storage(cell), "--run", desk.run(cell))
     given = (*cell.overrides, *first, *machines.training)
     return (Command(argv=("jobs/train_two_stream.py", cell.recipe, *given, *where)),)
 
 
 def _test_system(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
-    system = desk.run(_first(desk, cell, "system"))
-    told = ("--storage", desk.storage(cell), *cell.options, "--out", desk.folder(cell))
-    return (Command(argv=("jobs/evaluate_two_stream.py", system, *told, *machines.testing)),)
+    system = _first(desk, cell, "system")
+    recipe = desk.recipe_of(system)
+    has_maps = recipe["network"]["attention_channel"] and len(recipe["rounds"]) > 1
+    known = _truth(desk, cell) if has_maps else ()
+    told = ("--storage", desk.storage(cell), *cell.options, *known, "--out", desk.folder(cell))
+    return (Command(argv=("jobs/evaluate_two_stream.py", desk.run(system), *told, *machines.testing)),)
 
 
 def _shown(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:

@@ -1,6 +1,7 @@
 """Tables, claims and costs as text: the same on a screen and in the document, and no number that was typed."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,8 +26,6 @@ class Report:
     desk: Desk
     tables: Sequence[Filled]
     claims: Sequence[tuple[Claim, tuple[Judged, ...]]]
-    hardware: str
-    software: str
     command: str
     pictures: Mapping[str, str]
     """Where the document finds each picture, by its file."""
@@ -39,17 +38,16 @@ def table_text(filled: Filled, world: World) -> str:
     for row in table.rows:
         for column in table.columns:
             figure = filled.figures.get((row.name, column))
-            paper = table.value(row.name, column)
-            lines.append((row.name, column, ABSENT if paper is None else f"{paper:.2f}", *_ours(figure, paper, world)))
+            paper, printed = table.value(row.name, column), table.published(row.name, column)
+            lines.append((row.name, column, printed or ABSENT, *_ours(figure, paper, world)))
     told = [f"### {table.key}: {table.title}", "", f"{table.source}. Ours: {world.label}.", ""]
     if table.rows:
         told += [*markdown(lines), "", "What stands for a row:", "", *_standing(filled), ""]
     told += [f"- {row}: not whole; {why}." for row, why in filled.lacking.items()]
     told += [f"- {note}" for note in table.notes]
     if table.cited:
-        told.append(
-            f"- {len(table.cited)} more rows are the paper's citations of others; nothing here stands for them."
-        )
+        told += ["", "The paper cites beside them, of others, and nothing here stands for these:", ""]
+        told += [*table.cited_lines(), ""]
     if world.is_synth and table.rows:
         told.append(
             "- No difference to the paper is stated: other videos, other networks. Rows compare with each other."
@@ -63,13 +61,16 @@ def _ours(figure: Figure | None, paper: float | None, world: World) -> tuple[str
     if figure is None:
         return ABSENT, ABSENT, ABSENT, ABSENT
     value = figure.value
+    about = (figure.about.protocol, figure.about.passport[:12])
     if figure.unit == "s":
-        return f"{value.value:,.0f} s", ABSENT, figure.about.protocol, figure.about.passport[:12]
+        return f"{value.value:,.0f} s", ABSENT, *about
+    if figure.unit == "of 1":
+        return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f}), {figure.videos:,} clips", ABSENT, *about
     difference = ABSENT
     if paper is not None and not world.is_synth:
         difference = interval(Interval(*(part - paper for part in (value.value, value.low, value.high))), "+")
     ours = f"{interval(value)}, {figure.videos:,} videos"
-    return ours, difference, figure.about.protocol, figure.about.passport[:12]
+    return ours, difference, *about
 
 
 def interval(value: Interval, sign: str = "") -> str:
@@ -110,17 +111,18 @@ def document(report: Report) -> str:
     desk, command = report.desk, report.command.replace(report.desk.out, OUT)
     parts = [
         f"# The papers' tables on {desk.world.label}",
-        f"Written {datetime.now(UTC):%Y-%m-%d} by `{command}`, and no number in it by hand.\n\n"
-        f"- Machine: {report.hardware}\n- Software: {report.software}",
+        f"Written {datetime.now(UTC):%Y-%m-%d} by `{command}`, and no number in it by hand.",
+        machines_text(desk),
         "S0 and S2 share a pipeline (consecutive frames), S1 has another (segments), S3 is of two streams. No "
-        "comparison mixes them. Intervals are 95 %, by bootstrap over videos; those of differences are paired, on the "
-        "same videos, and not corrected for their number. They are of one training each: what another seed would "
-        "change is not in them.",
+        "comparison mixes them. Intervals are 95 %, by bootstrap over videos (Wilson's where all or none are right). "
+        "Those of claims are paired, on the same videos, and not corrected for their number; a difference to a paper "
+        "knows our videos' sampling alone. All are of one training each: what another seed would change is not in "
+        "them.",
         "## Tables",
         *(_with_pictures(filled, report) for filled in report.tables),
         "## Claims",
-        "A claim holds where the whole interval of the difference is above zero, fails where it is below, and is "
-        "undecided where it holds zero.",
+        "A claim holds where the whole interval of the difference is above zero and McNemar's exact test agrees "
+        "(p < 0.05, for answers), fails where both say the reverse, and is undecided otherwise.",
         *(claim_text(claim, judged) for claim, judged in report.claims),
         "## What was run",
         cost_text(desk),
@@ -139,6 +141,19 @@ def _with_pictures(filled: Filled, report: Report) -> str:
         if file in report.pictures
     ]
     return "\n\n".join([table_text(filled, report.desk.world), *shown])
+
+
+def machines_text(desk: Desk) -> str:
+    """Return what cells were run by: machine, software and commit, each with how many cells."""
+    records = _records(desk)
+    told = []
+    for key, title in (("machine", "Machine"), ("software", "Software"), ("commit", "Commit")):
+        counts = Counter(record.get("made_by", {}).get(key, "not recorded") for record in records)
+        if len(counts) == 1:
+            told.append(f"- {title}: {next(iter(counts))}")
+        else:
+            told += [f"- {title}: {text} ({count} of {len(records)} cells)" for text, count in counts.items()]
+    return "\n".join(told)
 
 
 def _records(desk: Desk) -> list[dict[str, Any]]:

@@ -65,12 +65,13 @@ class Launcher:
 
 
 @contextlib.contextmanager
-def cluster(on: On, folder: Path, at_once: int = 1) -> Iterator[None]:
+def cluster(on: On, folder: Path, made: str, at_once: int = 1) -> Iterator[None]:
     """Have the cluster that commands are submitted to, without jobs that an earlier, killed reproduction left on it.
 
     Args:
         on: which; the laptop's is started when it is not up, and stopped if a reproduction in the folder started it.
-        folder: of the reproduction; its path is in every command of ours.
+        folder: of the reproduction on this machine.
+        made: folder or URI of what it makes, which is in every command of ours.
         at_once: cells that run side by side. Each holds a logical CPU and feeds itself from another one; with fewer
             they would wait for each other for ever.
     """
@@ -83,7 +84,7 @@ def cluster(on: On, folder: Path, at_once: int = 1) -> Iterator[None]:
         os.environ.update(_reaching())
     try:
         if on != "here":
-            stop_leftovers(str(folder))
+            stop_leftovers(made)
         yield
     finally:
         if on == "laptop" and mine.exists():
@@ -97,12 +98,12 @@ def _reaching() -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S+)", told))
 
 
-def stop_leftovers(marker: str) -> None:
-    """Stop jobs of the cluster whose command names our folder, and wait for their end."""
+def stop_leftovers(made: str) -> None:
+    """Stop jobs of the cluster whose command names something in a folder or URI, and wait for their end."""
     from ray.job_submission import JobSubmissionClient
 
-    client = JobSubmissionClient()
-    while found := [job for job in client.list_jobs() if not job.status.is_terminal() and marker in job.entrypoint]:
+    client, inside = JobSubmissionClient(), f"{made.rstrip('/')}/"
+    while found := [job for job in client.list_jobs() if not job.status.is_terminal() and inside in job.entrypoint]:
         for job in found:
             print(f"stopping what an earlier reproduction left: {job.submission_id}", flush=True)
             client.stop_job(str(job.submission_id))

@@ -3,10 +3,25 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "ray", "mlflow", "numpy", "pyarrow", "opencv-python-headless", "numba")
+
+
+def made_by(is_cluster: bool, code: Mapping[str, str]) -> dict[str, str]:
+    """Return machine and code for the record of what they made.
+
+    Args:
+        is_cluster: it runs on a cluster, which may be of any machines.
+        code: commit, and whether files were changed, as `train.runs.software` says.
+    """
+    return {
+        "machine": "a Ray cluster, which its runs in MLflow describe" if is_cluster else hardware(),
+        "software": software(),
+        "commit": code["commit"] + (" with changes" if code["dirty"] == "true" else ""),
+    }
 
 
 def hardware() -> str:

@@ -75,8 +75,24 @@ class Desk:
         before = [self.key(self.cells[name]) for name in cell.needs]
         recipe = identity(self.recipe_of(cell)) if cell.recipe else {}
         given = self.batches if cell.kind == "annotate" else ()
-        parts = [cell.kind, recipe, cell.overrides, cell.options, given, passport, before]
+        parts = [cell.kind, recipe, cell.overrides, cell.options, given, passport, before, *self._brought(cell)]
         return self._known.setdefault(cell.name, storage.sha256_json(parts))
+
+    def _brought(self, cell: Cell) -> list[str]:
+        """What people brought that no recipe and no passport of frames tells: the flow at hand."""
+        if cell.kind != "flow" or self.world.is_synth:
+            return []
+        return [str(storage.read_json(uri)["passport"]) for uri in matches(self.folder(cell), f"*/{MANIFEST}")]
+
+    def files_of(self, cell: Cell) -> list[str]:
+        """Return the files that a training's first weights are read from; empty where they are downloaded."""
+        recipe = self.recipe_of(cell) if cell.recipe else {}
+        name = ""
+        if cell.kind == "train" and recipe["init"]["source"] == "imagenet2d":
+            name = f"resnet{recipe['model']['depth']}"
+        elif cell.kind == "system" and recipe["spatial"]["init"]["source"] == "imagenet":
+            name = "inception_v3"
+        return [self.weights[name]] if name in self.weights else []
 
     def run(self, cell: Cell) -> str:
         """Return the name of the run or system that a cell trains."""

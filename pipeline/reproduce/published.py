@@ -7,8 +7,10 @@ torchvision has no network of any of the tables' data sets; its ImageNet weights
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from pipeline.core import storage
+from pipeline.core.errors import UserError, problem
 from pipeline.reproduce.cells import Bound, Cell, Picked
 from pipeline.reproduce.papers import TOP, Row, Table
 from pipeline.reproduce.plan import matches
@@ -16,8 +18,11 @@ from pipeline.reproduce.world import World
 
 KEY = "authors-checkpoints"
 AUTHORS, TORCHVISION = "*.pt", "*.pth"
-FIRST = ("resnet50", "resnet101", "inception_v3")
-"""Beginnings of torchvision's file names."""
+FIRST = MappingProxyType({"resnet50": "0676ba61", "resnet101": "63fe2227", "inception_v3": "0cc3c7bd"})
+"""Beginnings of torchvision's file names, and of the SHA-256 of its IMAGENET1K_V1 weights, as these names have it.
+
+Without a file the same weights are downloaded, so a file changes no key of a cell.
+"""
 
 
 def authors_in(folder: str) -> list[str]:
@@ -26,9 +31,23 @@ def authors_in(folder: str) -> list[str]:
 
 
 def weights_in(folder: str) -> dict[str, str]:
-    """Return torchvision's weights in a folder, by network."""
+    """Return torchvision's weights in a folder, by network; others beside them (V2's) are not looked at.
+
+    Raises:
+        UserError: files of a network, and none of them holds the weights that training starts from.
+    """
     files = matches(folder, TORCHVISION) if folder else []
-    return {name: file for file in files for name in FIRST if PurePosixPath(file).name.startswith(f"{name}")}
+    found = {}
+    for name, digest in FIRST.items():
+        named = [file for file in files if PurePosixPath(file).name.startswith(name)]
+        if right := [file for file in named if storage.sha256_file(file).startswith(digest)]:
+            found[name] = right[0]
+        elif named:
+            got = ", ".join(PurePosixPath(file).name for file in named)
+            allowed = f"torchvision's IMAGENET1K_V1, whose SHA-256 begins with {digest}"
+            fix = "put that file there, or leave --checkpoints away to have it downloaded"
+            raise UserError(problem(f"No file of {name} holds its first weights", got=got, allowed=allowed, fix=fix))
+    return found
 
 
 def cells_published(world: World, files: Sequence[str]) -> dict[str, Cell]:

@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from pipeline.core import storage
+from pipeline.core.errors import UserError
 from pipeline.reproduce.cells import Cell
 from pipeline.reproduce.commands import Command
 from pipeline.reproduce.plan import Desk, left
@@ -17,6 +19,7 @@ CommandsOf = Callable[[Cell], tuple[Command, ...]]
 """What makes a cell; asked when all that it needs is done."""
 Start = Callable[[Cell, Command], bool]
 """Runs a command to its end; returns whether it went well."""
+NOBODY: Mapping[str, str] = MappingProxyType({})
 TRACKED = ("train", "system")
 """Kinds of cells whose commands look for MLflow's tables in their lane's storage."""
 STORE = ("annotations.db", "annotations.db-wal", "annotations.db-shm")
@@ -40,6 +43,7 @@ def run_cells(
     *,
     at_once: int = 1,
     say: Callable[[str], None] = print,
+    made_by: Mapping[str, str] = NOBODY,
 ) -> Ran:
     """Run what is left for the wanted cells.
 
@@ -52,6 +56,7 @@ def run_cells(
         start: runs a command.
         at_once: cells that may run at the same time.
         say: tells a person how it goes.
+        made_by: machine and code, for the records of the cells.
     """
     waiting = list(left(desk, wanted))
     total, done, failed = len(waiting), list[str](), list[str]()
@@ -61,13 +66,15 @@ def run_cells(
             for cell in _startable(desk, waiting, tuple(running.values()), at_once - len(running)):
                 waiting.remove(cell)
                 say(f"== {len(done) + len(failed) + len(running) + 1} of {total}: {cell.name}: {cell.title}")
-                running[pool.submit(_run, desk, cell, commands_of(cell), start)] = cell
+                running[pool.submit(_attempt, desk, cell, commands_of, start, made_by)] = cell
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 cell, seconds = running.pop(future), future.result()
                 (failed if seconds is None else done).append(cell.name)
                 say(f"   {cell.name}: {'FAILED' if seconds is None else f'{seconds:.0f} s'}")
+    for cell in waiting:
+        say(f"   {cell.name}: not begun, since what it needs has failed")
     return Ran(tuple(done), tuple(failed), tuple(cell.name for cell in waiting))
 
 
@@ -98,8 +105,19 @@ def make_databases(desk: Desk, wanted: Sequence[str]) -> None:
             make_database(file)
 
 
-def _run(desk: Desk, cell: Cell, commands: tuple[Command, ...], start: Start) -> float | None:
-    """Run a cell and record it; returns its seconds, or None when it failed."""
+def _attempt(desk: Desk, cell: Cell, commands_of: CommandsOf, start: Start, made_by: Mapping[str, str]) -> float | None:
+    """Run a cell; returns its seconds, or None when it failed, in whatever way: other cells do not depend on how."""
+    try:
+        return _run(desk, cell, commands_of(cell), start, made_by)
+    except (UserError, OSError) as error:
+        print(f"{cell.name}: {error}", flush=True)
+        return None
+
+
+def _run(
+    desk: Desk, cell: Cell, commands: tuple[Command, ...], start: Start, made_by: Mapping[str, str]
+) -> float | None:
+    """Run a cell and record it; returns its seconds, or None when a command failed."""
     begun, started_s = datetime.now(UTC), time.monotonic()
     for command in commands:
         if command.beside:
@@ -118,6 +136,7 @@ def _run(desk: Desk, cell: Cell, commands: tuple[Command, ...], start: Start) ->
         "began": begun.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "commands": [list(command.argv) for command in commands],
+        "made_by": dict(made_by),
     }
     storage.write_json(desk.record_uri(cell), record)
     return seconds

@@ -1,42 +1,14 @@
-"""From a desk to what a person reads: what rows need, what was measured, the document with its pictures."""
+"""From a desk to what a person reads: what was measured, the document with its pictures."""
 
 from pathlib import Path
 
 from pipeline.core import storage
 from pipeline.reproduce import beyond
 from pipeline.reproduce.catalogue import Chosen
-from pipeline.reproduce.cells import cells_of, closure
 from pipeline.reproduce.claims import claims_of_papers, judge
 from pipeline.reproduce.collect import fill
 from pipeline.reproduce.document import Report, claim_text, document, table_text
-from pipeline.reproduce.machine import hardware, software
-from pipeline.reproduce.needs import data_lines, needs_of
 from pipeline.reproduce.plan import Desk
-from pipeline.reproduce.world import DATA
-
-
-def needs_text(desk: Desk, chosen: Chosen, tflops: float) -> str:
-    """Return what every row of some tables still needs."""
-    told = [f"On {desk.world.label}."]
-    for bound in chosen.bounds:
-        table = chosen.tables[bound.key]
-        told.append(f"\n{bound.key}: {table.title}")
-        for row, sources in bound.rows.items():
-            cells = tuple(dict.fromkeys(name for source in sources.values() for name in cells_of(source)))
-            told += _row(desk, f"{row} ({bound.standing[row]})", cells, tflops)
-        if bound.pictures:
-            told += _row(desk, "pictures", tuple(cell for cell, _ in bound.pictures.values()), tflops)
-        if table.cited:
-            told.append(f"  {len(table.cited)} rows that the paper cites from others: nothing to run")
-    absent = [name for name in DATA if not desk.world.is_synth and not desk.passport(name)]
-    asked = {cell.data for bound in chosen.bounds for cell in closure(desk.cells, bound.cells())}
-    told += ["", *(line for name in absent if name in asked for line in data_lines(name))]
-    return "\n".join(told)
-
-
-def _row(desk: Desk, name: str, cells: tuple[str, ...], tflops: float) -> list[str]:
-    needs = needs_of(desk, cells, tflops)
-    return [f"  {name}: {'needs' if needs else 'done'}", *(f"    {line}" for line in needs)]
 
 
 def report_of(desk: Desk, chosen: Chosen, command: str) -> Report:
@@ -50,8 +22,6 @@ def report_of(desk: Desk, chosen: Chosen, command: str) -> Report:
         desk=desk,
         tables=filled,
         claims=claims,
-        hardware=hardware(),
-        software=software(),
         command=command,
         pictures=pictures,
     )

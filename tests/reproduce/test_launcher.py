@@ -42,10 +42,10 @@ def test_a_killed_reproductions_jobs_are_stopped_and_others_are_not(laptop, tmp_
         "import os, signal, sys; from pathlib import Path; from pipeline.reproduce.launcher import cluster\n"
         "from ray.job_submission import JobSubmissionClient\n"
         "folder = Path(sys.argv[1])\n"
-        "with cluster('laptop', folder):\n"
+        "with cluster('laptop', folder, 's3://bucket/ours'):\n"
         "    client = JobSubmissionClient()\n"
-        "    for name in (folder, 'elsewhere'):\n"
-        "        print(client.submit_job(entrypoint=f'sleep 600 # {name}'), flush=True)\n"
+        "    for name in ('ours/runs', 'ours-too/runs'):\n"
+        "        print(client.submit_job(entrypoint=f'sleep 600 # s3://bucket/{name}'), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(ours)], capture_output=True, text=True, check=False)
@@ -53,7 +53,7 @@ def test_a_killed_reproductions_jobs_are_stopped_and_others_are_not(laptop, tmp_
     mine, other = killed.stdout.split()[-2:]
     assert is_up()
     assert (ours / MINE).exists()
-    with cluster("laptop", ours):
+    with cluster("laptop", ours, "s3://bucket/ours"):
         client, deadline = JobSubmissionClient(), time.monotonic() + 60
         assert client.get_job_status(mine) == "STOPPED"
         while client.get_job_status(other) == "PENDING":

@@ -52,11 +52,13 @@ spatial and temporal inverted - - - -
 Two-Stream      40.5 54.6 59.4
 TSN             55 63 68.5
 cross attention 55.03 63.9 71.2
+control: as long, without maps - - -
 """,
     "thesis-table-4.2": """
 Two-Stream      88.0 59.4
 TSN             94.0 68.5
 cross attention 92.7 71.2
+control: as long, without maps - -
 """,
     "thesis-figure-4.1": """
 two phases               - - - -
@@ -165,9 +167,10 @@ def test_every_number_and_picture_of_the_papers_has_something_of_ours(world):
     assert set(TABLES_OF_PAPERS) <= set(bounds)
     for key, bound in bounds.items():
         table = TABLES[key]
-        assert {row: set(sources) for row, sources in bound.rows.items()} == {
-            row.name: set(table.columns) for row in table.rows
-        }
+        columns = {row.name: set(table.columns) for row in table.rows}
+        if key == "beyond-explanations":  # random maps are not compared with themselves
+            columns["random"] -= {name for name in table.columns if name.endswith("minus random")}
+        assert {row: set(sources) for row, sources in bound.rows.items()} == columns
         assert set(bound.standing) == set(bound.rows)
         assert set(bound.pictures) == set(table.pictures)
         assert set(bound.cells()) <= set(cells)

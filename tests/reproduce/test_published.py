@@ -1,5 +1,6 @@
 """Checkpoints that are at hand: the authors' are tested first, in a table apart; torchvision's are first weights."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,21 +8,25 @@ import pytest
 
 from jobs.reproduce import ask, parse, recipe_of
 from pipeline.core.errors import UserError
+from pipeline.reproduce import published
 from pipeline.reproduce.catalogue import choose
 from pipeline.reproduce.cells import closure
 from pipeline.reproduce.commands import Machines, commands
 from pipeline.reproduce.plan import Desk, left
-from pipeline.reproduce.published import KEY, authors_in, cells_published, table_published, weights_in
+from pipeline.reproduce.published import FIRST, KEY, authors_in, cells_published, table_published, weights_in
 from pipeline.reproduce.world import PAPERS
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    """Files by torchvision's names; what they hold counts as its weights here."""
     found = tmp_path / "checkpoints"
     found.mkdir()
     names = ("checkpoint-best.pt", "resnet50-0676ba61.pth", "resnet101-63fe2227.pth", "inception_v3-0cc3c7bd.pth")
     for name in (*names, "readme.txt"):
         (found / name).write_text(name)
+    held = {name: hashlib.sha256(file.encode()).hexdigest() for name, file in zip(FIRST, names[1:], strict=True)}
+    monkeypatch.setattr(published, "FIRST", {name: digest[:8] for name, digest in held.items()})
     return found
 
 
@@ -41,6 +46,11 @@ def test_what_is_in_a_folder(folder):
         "resnet101": "resnet101-63fe2227.pth",
         "inception_v3": "inception_v3-0cc3c7bd.pth",
     }
+    (folder / "resnet50-11ad3fa6.pth").write_text("torchvision's other weights")
+    assert Path(weights_in(str(folder))["resnet50"]).name == "resnet50-0676ba61.pth"
+    (folder / "resnet50-0676ba61.pth").write_text("cut short")
+    with pytest.raises(UserError, match=r"No file of resnet50 holds its first weights[\s\S]*resnet50-11ad3fa6"):
+        weights_in(str(folder))
     assert authors_in("") == []
     assert weights_in("") == {}
 

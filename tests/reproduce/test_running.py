@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import UserError
 from pipeline.reproduce.commands import LINK, Command
 from pipeline.reproduce.launcher import Launcher
 from pipeline.reproduce.running import make_databases, run_cells
@@ -56,9 +57,17 @@ def test_a_failure_holds_up_what_needs_it_and_no_others(desk, cheap, tmp_path, c
         broken = Command(argv=("sh", "-c", "echo why it broke; exit 3"), submitted=False)
         return (broken,) if cell.name == "net" else whole(cell)
 
-    ran = run_cells(desk, list(desk.cells), commands_of, launcher(tmp_path).start, at_once=2)
-    assert (set(ran.done), ran.failed, ran.not_begun) == ({"other", "other-one"}, ("net",), ("net-one",))
+    def refused(cell):
+        if cell.name == "net":
+            raise UserError("why no command can be given")
+        return whole(cell)
+
+    for way in (commands_of, refused):
+        ran = run_cells(desk, list(desk.cells), way, launcher(tmp_path).start, at_once=2)
+        assert (ran.failed, ran.not_begun) == (("net",), ("net-one",))
+    assert {line.split()[1] for line in noted(log)} == {"other", "other-one"}
     shown = capfd.readouterr().out
+    assert "why no command can be given" in shown
     assert "why it broke\nexit status 3" in shown
     assert run_cells(desk, list(desk.cells), whole, launcher(tmp_path).start).done == ("net", "net-one")
     assert noted(log).count("begin other") == 1

@@ -11,7 +11,7 @@ from pipeline.explain.canvas import QUIET, RULE, Canvas, Colour, shortened, text
 Pixels = npt.NDArray[np.uint8]
 
 COLOURS: dict[Method, Colour] = {"attention": (31, 95, 168), "grad_cam": (200, 80, 43), "random": (150, 154, 161)}
-MARGIN, HEADER, GAP = 28, 92, 64
+MARGIN, HEADER, GAP = 28, 114, 64
 WIDTH, HEIGHT = 330, 230
 """Of a panel, pixels."""
 GOOD: dict[Mode, str] = {"deletion": "low is good", "insertion": "high is good"}
@@ -22,7 +22,7 @@ def draw_curves(benchmark: Benchmark, title: str) -> Pixels:
 
     Args:
         benchmark: what was measured.
-        title: one line, such as network and protocol.
+        title: network, and after a colon the protocol.
 
     Returns:
         RGB sheet.
@@ -30,9 +30,11 @@ def draw_curves(benchmark: Benchmark, title: str) -> Pixels:
     panel = 96 + HEIGHT + 20 * len(benchmark.curves)
     width = 2 * MARGIN + 2 * (GAP + WIDTH)
     sheet = Canvas(HEADER + 2 * panel + MARGIN, width)
-    sheet.text(shortened(title, width - 2 * MARGIN, 22, 600), MARGIN + 20, MARGIN, 22, weight=600)
+    network, _, protocol = title.partition(": ")
+    sheet.text(shortened(network, width - 2 * MARGIN, 22, 600), MARGIN + 20, MARGIN, 22, weight=600)
     what = f"probability of the predicted class, mean over {benchmark.clips} clips"
-    sheet.text(what, MARGIN + 46, MARGIN, 15, colour=QUIET)
+    for line, text in enumerate((protocol, what)):
+        sheet.text(shortened(text, width - 2 * MARGIN, 15), MARGIN + 46 + 22 * line, MARGIN, 15, colour=QUIET)
     for place, (units, mode) in enumerate(KINDS):
         row, column = divmod(place, 2)
         _draw_panel(sheet, benchmark, units, mode, HEADER + row * panel, MARGIN + GAP + column * (WIDTH + GAP))

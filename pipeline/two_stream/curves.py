@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ PARTS: Mapping[Kind, str] = {"train": "streams", "joint": "streams", "maps": "ma
 COLOURS = ("#1f5fa8", "#c8502b", "#3c8c4f", "#7a4fa0")
 """One a system."""
 SHADES: Mapping[str, float] = {"streams": 1.0, "maps": 0.55, "attention nets": 0.25}
+NARROW = 20
+"""Letters of a name below its bar, before it goes on in the next line."""
 DASHES: Mapping[Stream, str] = {"spatial": "-", "temporal": "--"}
 
 
@@ -131,7 +134,7 @@ def _bars(axes: Axes, systems: Sequence[Curves]) -> None:
                 axes.text(place, bottom + seconds / 2, part, ha="center", va="center", fontsize=8, color=ink)
             bottom += seconds
         axes.text(place, bottom, f"{bottom:,.0f} s", ha="center", va="bottom", fontsize=9)
-    names = [f"{one.name}\n{one.rounds} round{'s' * (one.rounds != 1)}" for one in systems]
+    names = [f"{fill(one.name, NARROW)}\n{one.rounds} round{'s' * (one.rounds != 1)}" for one in systems]
     axes.set_xticks(range(len(systems)), names, fontsize=8)
     axes.set_xlim(-0.6, len(systems) - 0.4)
     axes.margins(y=0.12)

@@ -155,13 +155,9 @@ def _engine(url: URL) -> Engine:
         @sa.event.listens_for(engine, "connect")
         def prepare(connection: Any, _: Any) -> None:
             connection.isolation_level = None  # the driver's own BEGIN would come too late and be a reader's
-            for pragma in (
-                f"busy_timeout={BUSY_MS}",
-                "journal_mode=WAL",
-                "synchronous=NORMAL",
-                f"wal_autocheckpoint={LOG_PAGES}",
-                "foreign_keys=ON",
-            ):
+            connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            _log_ahead(connection)
+            for pragma in ("synchronous=NORMAL", f"wal_autocheckpoint={LOG_PAGES}", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @sa.event.listens_for(engine, "begin")
@@ -170,6 +166,19 @@ def _engine(url: URL) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _log_ahead(connection: Any) -> None:
+    """Turn the write-ahead log on; of several that open a new file at once, SQLite lets none wait for another here."""
+    end_s = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end_s:
+                raise
+            time.sleep(0.01)
 
 
 def _is_sqlite(url: URL) -> bool:

@@ -1,6 +1,7 @@
 """A database that is gone is one sentence for a person; what a database answers stays what it is."""
 
 import sqlite3
+import threading
 
 import pytest
 import sqlalchemy as sa
@@ -58,3 +59,16 @@ def test_a_locked_file_is_no_defect_either(tmp_path, monkeypatch):
         with pytest.raises(UnreachedError, match="database is locked"):
             tell(database, "late")
     database.close()
+
+
+def test_opening_waits_for_another_that_writes_the_new_file(tmp_path):
+    """SQLite gives up at once there, whatever its busy timeout: the other's lock would have to become a reader's."""
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (a)")
+    other.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.3, other.execute, ["COMMIT"])
+    end.start()
+    Database(str(path), lambda connection: None).close()
+    end.join()
+    other.close()

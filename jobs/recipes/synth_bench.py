@@ -7,8 +7,9 @@ their 50 layers, a 3D ResNet-18 for their 101. No number is expected of any of t
 from dataclasses import replace
 from typing import Literal
 
-from jobs.recipes.demo import stabn_demo
+from jobs.recipes.demo import stabn_demo, swin_demo
 from jobs.recipes.two_stream_demo import two_stream_demo
+from pipeline.reproduce.bench import CLASSES
 from pipeline.train.recipe import ComputeConfig, Expected, OptimConfig, Recipe, TrainConfig
 from pipeline.two_stream import presets
 from pipeline.two_stream.recipe import Round, SystemExpected, TwoStreamRecipe
@@ -21,7 +22,7 @@ def stabn_r10_bench() -> Recipe:
 
     Command: jobs/reproduce.py s0-table-1 --data synth
     Cost: one to two minutes on a core.
-    Expect: above chance, 16.7 %.
+    Expect: above chance, 25 %.
     """
     return _clip_recipe("stabn_r10_bench", "st_abn", 10, "dense")
 
@@ -31,7 +32,7 @@ def baseline_r10_bench() -> Recipe:
 
     Command: jobs/reproduce.py s0-table-1 --data synth
     Cost: one to two minutes on a core.
-    Expect: above chance, 16.7 %.
+    Expect: above chance, 25 %.
     """
     return _clip_recipe("baseline_r10_bench", "baseline", 10, "dense")
 
@@ -41,7 +42,7 @@ def stabn_r18_bench() -> Recipe:
 
     Command: jobs/reproduce.py s0-table-1 --data synth
     Cost: two to three minutes on a core.
-    Expect: above chance, 16.7 %.
+    Expect: above chance, 25 %.
     """
     return _clip_recipe("stabn_r18_bench", "st_abn", 18, "dense")
 
@@ -51,7 +52,7 @@ def baseline_r18_bench() -> Recipe:
 
     Command: jobs/reproduce.py s0-table-1 --data synth
     Cost: two to three minutes on a core.
-    Expect: above chance, 16.7 %.
+    Expect: above chance, 25 %.
     """
     return _clip_recipe("baseline_r18_bench", "baseline", 18, "dense")
 
@@ -61,7 +62,7 @@ def stabn_r10_uniform_bench() -> Recipe:
 
     Command: jobs/reproduce.py s1-table-1 --data synth
     Cost: one to two minutes on a core.
-    Expect: above chance, 16.7 %.
+    Expect: above chance, 25 %.
     """
     return _clip_recipe("stabn_r10_uniform_bench", "st_abn", 10, "uniform")
 
@@ -71,9 +72,26 @@ def baseline_r10_uniform_bench() -> Recipe:
 
     Command: jobs/reproduce.py s1-table-1 --data synth
     Cost: one to two minutes on a core.
-    Expect: above chance, 16.7 %.
+    Expect: above chance, 25 %.
     """
     return _clip_recipe("baseline_r10_uniform_bench", "baseline", 10, "uniform")
+
+
+def swin_bench() -> Recipe:
+    """ST-ABN of S0's pipeline on a narrow Video Swin Transformer, at half the side.
+
+    Command: jobs/reproduce.py beyond-transformer --data synth
+    Cost: minutes on a core.
+    Expect: above chance, 25 %.
+    """
+    recipe = _clip_recipe("swin_bench", "st_abn", 10, "dense")
+    return replace(
+        recipe,
+        # 28 pixels are 7 tokens, a window; with 56 an epoch takes more than a minute.
+        clip=replace(recipe.clip, size=28, short_side=28),
+        model=replace(swin_demo().model, classes=CLASSES),
+        optim=swin_demo().optim,
+    )
 
 
 def _clip_recipe(
@@ -84,12 +102,18 @@ def _clip_recipe(
         recipe,
         name=name,
         clip=replace(recipe.clip, sampling=sampling),
-        model=replace(recipe.model, arch=arch, depth=depth),
+        model=replace(recipe.model, arch=arch, depth=depth, classes=CLASSES),
         optim=OptimConfig(
-            name="adam", lr=2e-3, reference_batch=0, weight_decay=0.0, schedule="cosine", warmup_epochs=1.0
+            # Twice that keeps the 18 layers at chance.
+            name="adam",
+            lr=2e-3 if depth == 10 else 1e-3,
+            reference_batch=0,
+            weight_decay=0.0,
+            schedule="cosine",
+            warmup_epochs=1.0,
         ),
         # Validated once, at the end: a checkpoint chosen by the videos that are tested would flatter itself.
-        train=TrainConfig(epochs=10, global_batch=16, channels_last=True, eval_every=0, log_every=20),
+        train=TrainConfig(epochs=14, global_batch=16, channels_last=True, eval_every=0, log_every=20),
         compute=ComputeConfig(threads=1),
         expected=Expected(source="docs/reproduction", cost=COST),
     )

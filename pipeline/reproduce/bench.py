@@ -8,15 +8,17 @@ from types import MappingProxyType
 
 from pipeline.reproduce.world import World
 
-CLASSES = 6
-CALM = ("distractors=0", "shake=0", "clutter=5", "radius=[0.25,0.32]")
+CALM = ("distractors=0", "shake=0.3", "clutter=5", "radius=[0.25,0.32]")
 """What networks this narrow learn in a few hundred steps."""
-DECOY = ("active=[0.3,0.4]", "decoy=1")
-"""After the movement that counts another one follows, which means nothing: *when* matters (docs/decisions/0016)."""
+CLASSES = 4
+"""An object that moves right, left, up or down. A turning camera looks like one on a backdrop this calm."""
+DECOY = ("active=[0.4,0.5]", "decoy=0.6")
+"""After the movement that counts a smaller one follows, which means nothing: *when* matters (docs/decisions/0016). As
+large as the first, it keeps a 3D ResNet-18 at chance for ten epochs."""
 LENGTHS = "frames=[8,20]"
 """A clip of 8 consecutive frames covers about as much of such a video as one of 32 does of Something-Something's."""
 CLIPS = ("train=960", "validation=480", "test=0", f"classes={CLASSES}", LENGTHS, *DECOY, *CALM)
-PAIRS = ("train=270", "validation=135", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
+PAIRS = ("train=360", "validation=180", "test=0", "classes=4", "frames=[10,22]", "active=[0.9,1.0]")
 """Layouts with folds share all videos out anew: two thirds of them train, and in HMDB-51's a seventh is unused."""
 LARGE = ("distractors=0", "shake=0", "clutter=5", "radius=[0.28,0.36]")
 

@@ -146,12 +146,11 @@ def _swin(world: World) -> Iterator[Cell]:
     yield Cell(
         name=SWIN,
         kind="train",
-        title="train swin_demo on Something-Something V2",
+        title="train swin_bench on Something-Something V2",
         lane="s0",
         data="ssv2",
         needs=("ssv2",),
-        recipe="swin_demo",
-        overrides=("clip.sampling=dense", "train.epochs=20", "train.eval_every=0"),
+        recipe="swin_bench",
     )
     yield Cell(
         name=f"{SWIN}-one",
@@ -188,7 +187,7 @@ def bounds_beyond(world: World) -> dict[str, Bound]:
         FAITHFUL.key: (f"{BASE}, {world.one_clip}",) * len(METHODS),
         EDITS.key: (f"{WHEN}, after", f"{PLACES}, after", f"{PLACES}, control"),
         SUPERVISION.key: (world.recipes["hmdb51-cross"], f"{world.recipes['hmdb51-cross']} attention.learns=labels"),
-        TRANSFORMER.key: (world.recipes[BASE], "swin_demo, 20 epochs"),
+        TRANSFORMER.key: (world.recipes[BASE], "swin_bench"),
     }
     return {key: _bound(table, sources[key], words[key]) for key, table in TABLES.items()}
 

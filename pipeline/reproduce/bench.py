@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 from pipeline.reproduce.world import World
 
-CALM = ("distractors=0", "shake=0.3", "clutter=5", "radius=[0.25,0.32]")
+CALM = ("distractors=0", "shake=0", "clutter=5", "radius=[0.25,0.32]")
 """What networks this narrow learn in a few hundred steps."""
 CLASSES = 4
 """An object that moves right, left, up or down. A turning camera looks like one on a backdrop this calm."""
-DECOY = ("active=[0.4,0.5]", "decoy=0.6")
+DECOY = ("active=[0.4,0.5]", "decoy=0.75")
 """After the movement that counts a smaller one follows, which means nothing: *when* matters (docs/decisions/0016). As
 large as the first, it keeps a 3D ResNet-18 at chance for ten epochs."""
 LENGTHS = "frames=[8,20]"

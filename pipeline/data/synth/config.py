@@ -47,6 +47,10 @@ class SynthConfig:
     """Size of a second action, of another class, as a share of the first's; 0 is none. It follows the first and means
     nothing: *when* something moves then matters, and no frame by itself shows whether it does."""
 
+    decoyed: float = 1.0
+    """Share of the videos that have the decoy, whatever their class. Where some have none, a network learns from those
+    what moves, and from the others what *when* is worth; where all have one it has to learn both at once."""
+
     travel: tuple[float, float] = (0.6, 0.8)
     """Size of the action: share of the frame's side that is crossed; zooms and turns are scaled from it."""
 
@@ -75,14 +79,15 @@ class SynthConfig:
             or not (3 if self.decoy else 2) <= self.frames[0] <= self.frames[1]
             or not 0 < self.active[0] <= self.active[1] <= (0.5 if self.decoy else 1)
             or self.decoy < 0
+            or not 0 < self.decoyed <= 1
             or any(side < 32 or side % 2 for side in (*self.widths, *self.heights))
         ):
             raise UserError(
                 problem(
                     "The synthetic data set's config is impossible",
                     got=self,
-                    allowed="videos in train and validation, two classes, two frames, active in (0, 1], even sides "
-                    "from 32 pixels; with a decoy three frames, active in (0, 0.5]",
+                    allowed="videos in train and validation, two classes, two frames, active in (0, 1], decoyed in "
+                    "(0, 1], even sides from 32 pixels; with a decoy three frames, active in (0, 0.5]",
                     fix="correct the field",
                 )
             )

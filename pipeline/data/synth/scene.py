@@ -194,7 +194,7 @@ def draw_scene(config: SynthConfig, label: int, seed: tuple[int, int]) -> Scene:
     if config.label == "appearance":
         action, backdrop = _dress(rng, config, label, shapes, colours, backdrop)
     moved = _displaced(action, progress_V * travel)
-    if config.decoy:
+    if config.decoy and (config.decoyed == 1 or rng.random() < config.decoyed):
         later = _displaced(_other(rng, action, config), _progress_after(rng, progress_V) * travel * config.decoy)
         moved = {kind: way_V2 + later[kind] for kind, way_V2 in moved.items()}
     pull_V2 = moved["object"] * (width, height)

@@ -269,6 +269,28 @@ def test_a_frame_of_a_video_with_a_decoy_tells_nothing():
             assert (distance_D < 2.45 / np.sqrt(draws)).all(), (when, distance_D)
 
 
+def test_a_share_of_the_videos_has_a_decoy_whatever_the_class_and_nothing_before_it_tells_which():
+    some = dataclasses.replace(DECOYED, decoyed=0.5)
+    none = dataclasses.replace(DECOYED, decoyed=1e-9)
+    for label in (0, 3, 5):
+        have = 0
+        for n in range(120):
+            scene, calm = draw_scene(some, label, (4, n)), draw_scene(none, label, (4, n))
+            np.testing.assert_array_equal(scene.active_V, calm.active_V)
+            end = int(np.flatnonzero(scene.active_V)[-1]) + 2
+            np.testing.assert_array_equal(moved(scene)[:end], moved(calm)[:end])
+            np.testing.assert_array_equal(
+                moved(calm)[end:], np.repeat(moved(calm)[end - 1 :][:1], calm.frames - end, 0)
+            )
+            have += not np.array_equal(moved(scene), moved(calm))
+        assert 40 <= have <= 80, (label, have)
+
+
+def moved(scene):
+    """Where camera and main object are, frame by frame."""
+    return np.concatenate([scene.shift_V2, scene.things[-1].centre_V2, scene.zoom_V[:, None]], axis=1)
+
+
 def test_a_decoy_needs_room():
     for wrong in ({"active": (0.5, 0.8)}, {"frames": (2, 9)}):
         with pytest.raises(UserError, match=r"with a decoy three frames, active in \(0, 0\.5\]"):

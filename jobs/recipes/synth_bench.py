@@ -112,7 +112,7 @@ def _clip_recipe(
             warmup_epochs=1.0,
         ),
         # Validated once, at the end: a checkpoint chosen by the videos that are tested would flatter itself.
-        train=TrainConfig(epochs=9, global_batch=16, channels_last=True, eval_every=0, log_every=20),
+        train=TrainConfig(epochs=12, global_batch=16, channels_last=True, eval_every=0, log_every=20),
         compute=ComputeConfig(threads=1),
         expected=Expected(source="docs/reproduction", cost=COST),
     )

@@ -19,7 +19,8 @@ from pipeline.reproduce.cells import Cell, closure
 from pipeline.reproduce.world import World
 
 State = Literal["done", "to run", "waits", "blocked"]
-"""waits: its key is known only when its data are prepared. blocked: no command of ours can make what it needs."""
+"""waits: its key is known only when its data are prepared and their flow is there. blocked: no command of ours can make
+what it needs."""
 
 ASIDE = ("compute", "tracking", "expected", "flow_root")
 """Parts of a recipe that say where and how conveniently it runs, or what others expect, and not what it computes."""
@@ -66,23 +67,34 @@ class Desk:
         return self._known.get(root, "")
 
     def key(self, cell: Cell) -> str:
-        """Return the digest of what a cell is; empty while its data are not prepared."""
+        """Return the digest of what a cell is; empty while its data are not prepared, or their flow is not there."""
         if cell.kind == "data" and self.world.is_synth:
             return storage.sha256_json([cell.kind, cell.options])
         passport = self.passport(cell.data)
         if not passport or cell.name in self._known:
             return self._known.get(cell.name, "")
         before = [self.key(self.cells[name]) for name in cell.needs]
+        flow = self._flow(cell)
+        if "" in (*before, *flow):
+            return ""
         recipe = identity(self.recipe_of(cell)) if cell.recipe else {}
         given = self.batches if cell.kind == "annotate" else ()
-        parts = [cell.kind, recipe, cell.overrides, cell.options, given, passport, before, *self._brought(cell)]
+        parts = [cell.kind, recipe, cell.overrides, cell.options, given, passport, before, *flow]
         return self._known.setdefault(cell.name, storage.sha256_json(parts))
 
-    def _brought(self, cell: Cell) -> list[str]:
-        """What people brought that no recipe and no passport of frames tells: the flow at hand."""
+    def _flow(self, cell: Cell) -> list[str]:
+        """The passport of a flow set, empty while there is none: whoever made it, it is the same in every process.
+
+        The synth bench makes its own from frames and options that are in the key already.
+        """
         if cell.kind != "flow" or self.world.is_synth:
             return []
-        return [str(storage.read_json(uri)["passport"]) for uri in matches(self.folder(cell), f"*/{MANIFEST}")]
+        sets = self.flow_sets(cell)
+        return [str(storage.read_json(sets[0])["passport"]) if len(sets) == 1 else ""]
+
+    def flow_sets(self, cell: Cell) -> list[str]:
+        """Return the manifests of the flow beside the frames; a training takes the only one."""
+        return matches(self.folder(cell), f"*/{MANIFEST}") if self.passport(cell.data) else []
 
     def files_of(self, cell: Cell) -> list[str]:
         """Return the files that a training's first weights are read from; empty where they are downloaded."""
@@ -125,7 +137,7 @@ class Desk:
         if cell.kind == "data":
             return bool(self.passport(cell.name))
         if cell.kind == "flow" and not self.world.is_synth:
-            return bool(self.passport(cell.data) and matches(self.folder(cell), f"*/{MANIFEST}"))
+            return len(self.flow_sets(cell)) == 1
         if cell.kind == "annotate" and self.batches:
             return True
         return bool(self.key(cell) and self.record(cell)) and not self.lacking(cell)
@@ -140,6 +152,9 @@ class Desk:
             return ""
         if cell.kind == "data" and not self.world.is_synth:
             return f"its data are not given: --data {cell.name}=ROOT"
+        if cell.kind == "flow" and not self.world.is_synth and (several := self.flow_sets(cell)):
+            folders = ", ".join(storage.parent(one) for one in several)
+            return f"a training takes the only flow set beside its frames: leave one of {folders}"
         if cell.kind == "annotate" and not self.world.is_synth:
             return "people annotate what was mined (jobs/serve_annotation.py); then --batches URI"
         return ""

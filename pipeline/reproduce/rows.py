@@ -52,6 +52,7 @@ def _data(world: World) -> Iterator[Cell]:
             data=name,
             needs=(name,),
             options=world.flow,
+            results=("*/manifest.json",),
         )
 
 

@@ -28,6 +28,10 @@ def desk(request, tmp_path):
         Path(desk.data_root(name)).mkdir(parents=True)
         (Path(desk.data_root(name)) / "manifest.json").write_text(json.dumps({"passport": name}))
     for cell in desk.cells.values():
+        if cell.kind == "flow":
+            (Path(desk.folder(cell)) / "0123").mkdir(parents=True)
+            (Path(desk.folder(cell)) / "0123" / "manifest.json").write_text(json.dumps({"passport": cell.name}))
+    for cell in desk.cells.values():
         if cell.kind == "annotate":
             batch = Path(desk.folder(cell)) / "batches" / "one"
             batch.mkdir(parents=True)

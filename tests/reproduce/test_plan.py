@@ -1,6 +1,7 @@
 """Keys: the same work is found again, other work is not; and what stands in whose way."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from pipeline.reproduce.bench import SYNTH
 from pipeline.reproduce.catalogue import choose
 from pipeline.reproduce.cells import Cell
+from pipeline.reproduce.commands import Command
+from pipeline.reproduce.launcher import Launcher
 from pipeline.reproduce.plan import Desk, identity, left, matches
+from pipeline.reproduce.running import run_cells
 
 
 def keys(desk):
@@ -101,6 +105,62 @@ def test_what_only_people_can_do_blocks_what_needs_it(desk, cheap, tmp_path):
     assert [helped.state(cell) for cell in (asked, tuned)] == ["done", "to run"]
     assert helped.batch_folders(asked) == ("s3://bucket/batch",)
     assert helped.key(tuned) != cheap.desk_at(tmp_path, cells=cells, batches=("s3://bucket/other",)).key(tuned)
+
+
+def lay_flow(folder, passport):
+    """Let a folder look like a flow set."""
+    Path(folder).mkdir(parents=True)
+    (Path(folder) / "manifest.json").write_text(json.dumps({"passport": passport}))
+
+
+@pytest.fixture
+def paired(cheap, tmp_path):
+    """What opens a desk on frames and their flow, as a process of its own would."""
+    cheap.prepare(tmp_path / "given")
+    flow = Cell(name="flow", kind="flow", title="flow", lane="data", data="ssv2", needs=("ssv2",))
+    flow = replace(flow, results=("*/manifest.json",))
+    about = {"lane": "data", "data": "ssv2", "recipe": "small"}
+    system = Cell(name="two", kind="system", title="two streams", needs=("ssv2", "flow"), **about)
+    return lambda: cheap.desk_at(tmp_path, cells=(cheap.CELLS[0], flow, system))
+
+
+def test_what_was_trained_on_flow_of_ours_is_found_by_the_next_process(paired, tmp_path):
+    """What was known while the flow was being extracted is what is known when it lies there."""
+    desk, laid = paired(), tmp_path / "given/flow/0123"
+    assert [desk.state(cell) for cell in desk.cells.values()] == ["done", "waits", "waits"]
+
+    def commands_of(cell):
+        script = f"mkdir -p {laid}; printf '%s' '{{\"passport\": \"f1\"}}' > {laid}/manifest.json"
+        return (Command(argv=("sh", "-c", script if cell.kind == "flow" else "true"), submitted=False),)
+
+    launcher = Launcher(on="here", logs=tmp_path / "logs", service=nullcontext)
+    assert run_cells(desk, ["two"], commands_of, launcher.start).done == ("flow", "two")
+    again = paired()
+    assert keys(again) == keys(desk)
+    assert desk.record(desk.cells["flow"])["key"] == again.key(again.cells["flow"])
+    assert run_cells(again, ["two"], commands_of, launcher.start).done == ()
+
+
+def test_other_flow_is_another_training(paired, tmp_path):
+    lay_flow(tmp_path / "given/flow/0123", "f1")
+    before = keys(paired())
+    (tmp_path / "given/flow/0123/manifest.json").write_text(json.dumps({"passport": "f2"}))
+    after = keys(paired())
+    assert (before["ssv2"], len({before["two"], after["two"], ""})) == (after["ssv2"], 3)
+
+
+def test_of_several_flow_sets_people_choose_and_nothing_is_trained_again(paired, tmp_path):
+    lay_flow(tmp_path / "given/flow/0123", "f1")
+    desk = paired()
+    finish(desk, "two")
+    lay_flow(tmp_path / "given/flow/4567", "f2")
+    several = paired()
+    assert several.state(several.cells["two"]) == "blocked"
+    assert "flow/0123" in several.hindrance(several.cells["flow"])
+    assert "flow/4567" in several.hindrance(several.cells["flow"])
+    assert left(several, ["two"]) == ()
+    (tmp_path / "given/flow/4567/manifest.json").unlink()
+    assert paired().is_done(desk.cells["two"])
 
 
 def test_synthetic_data_are_known_by_their_dials_before_they_are_made(tmp_path):

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pipeline.eval.load import load
     from pipeline.eval.predict import PredictJob, predict
     from pipeline.eval.protocol import protocol_of
-    from pipeline.explain.results import Results, write_results
+    from pipeline.explain.results import Results, judge, write_results
     from pipeline.registry import locate
     from pipeline.tracking.attach import attach
 
@@ -97,12 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = predict(dataset, job)
     predictions = storage.join(out, "predictions.parquet")
     evaluation = evaluate(rows, len(dataset.classes), job.inversions, predictions, results.about())
-    benchmark = measure(dataset, job, args.explanations) if args.explanations > 0 else None
-    print(write_results(results, evaluation, out, args.truth, benchmark), flush=True)
+    judged = None
+    if args.explanations > 0:
+        judged = judge(results, evaluation, measure(dataset, job, args.explanations), args.truth)
+    print(write_results(results, evaluation, out, args.truth, judged), flush=True)
     print(f"  results  {here(out)}", flush=True)
     uri = "" if args.no_mlflow else locate.mlflow_of(network)
     if uri:
-        metrics = results.flat_metrics(evaluation, benchmark, args.truth)
+        metrics = results.flat_metrics(evaluation, judged)
         path = f"evaluation/{results.name}"
         if attach(uri, network.run_id, folder=out, artifact_path=path, metrics=metrics, step=network.step):
             print(f"  MLflow   run {network.run_id} at {uri}", flush=True)

@@ -42,12 +42,15 @@ ROW_SCHEMA = pa.schema(
         pa.field("method", pa.string(), nullable=False),
         pa.field("predicted", pa.int32(), nullable=False),
         pa.field("temporal", pa.list_(pa.float32()), nullable=False),
+        pa.field("spatial", pa.list_(pa.float32()), nullable=False),
+        pa.field("spatial_shape", pa.list_(pa.int32()), nullable=False),
         pa.field("idx", pa.list_(pa.int32()), nullable=False),
         pa.field("valid", pa.list_(pa.bool_()), nullable=False),
         *(pa.field(f"{units}_{mode}", CURVE, nullable=False) for units, mode in KINDS),
     ]
 )
-"""One clip by one method: its weight of every frame, and the probability of the predicted class along each curve."""
+"""One clip by one method: its weight of each frame and place, and the probability of the predicted class along each
+curve."""
 
 Row = Mapping[str, Any]
 
@@ -150,7 +153,9 @@ def judge(
         label = int(label_B[b])
         ends = float(intact_BK[b, label]), float(empty_1K[0, label])
         for method, maps in found.items():
-            row = {**fact, "method": method, "predicted": label, "temporal": maps.frames_BT[b]}
+            places_Thw = maps.places_BThw[b]
+            where = {"spatial": places_Thw.ravel(), "spatial_shape": places_Thw.shape}
+            row = {**fact, "method": method, "predicted": label, "temporal": maps.frames_BT[b], **where}
             for units in UNITS:
                 step_THW = _steps(units, maps, b, fact, x_BCTHW.shape[3:], steps).to(x_BCTHW.device)
                 for mode in MODES:

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
-from pipeline.data.feed.place import Boxes, Place, covered
+from pipeline.data.config import ClipConfig
+from pipeline.data.feed.place import Boxes, Place, centre_place, covered
+from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.metrics import Interval, bootstrap_mean
 from pipeline.eval.truth import BoolArray, auc
 
@@ -81,6 +83,16 @@ def read_known(uri: str) -> dict[str, Known]:
         )
         for row in table.to_pylist()
     }
+
+
+def has_boxes(uri: str) -> bool:
+    """Return whether a truth file says where the object is, and not only when."""
+    return "boxes" in pq.read_schema(pa.BufferReader(storage.read_bytes(uri))).names
+
+
+def centre_places(dataset: PreparedDataset, clip: ClipConfig) -> dict[str, Place]:
+    """Return what a test clip shows of every readable video."""
+    return {row.id: centre_place(row.height, row.width, clip) for row in dataset.rows if row.status == "readable"}
 
 
 def point(rows: Iterable[Mapping[str, object]], known: Mapping[str, Known], places: Mapping[str, Place]) -> Pointing:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.eval.explainers import NAMES, Method
 from pipeline.eval.faithful import KINDS, UNITS, Benchmark, Units
 from pipeline.eval.load import Inversion
 from pipeline.eval.metrics import Counts, Interval
+from pipeline.eval.place import Pointing
 from pipeline.eval.truth import Agreement
 
 INVERSION_NAMES: Mapping[Inversion, str] = {
@@ -50,28 +51,38 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def explanations_table(
-    benchmark: Benchmark, truth: Mapping[Method, Agreement], drops: Mapping[Inversion, Paired]
-) -> str:
-    """Return areas under the curves as a table in plain text, with 95 % intervals and differences to random maps.
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """All that an evaluation finds out about explanations."""
 
-    Args:
-        benchmark: what was measured.
-        truth: how each method's weights of frames agree with known truth; empty where none is known.
-        drops: what inverting attention costs (`Evaluation.inversion_drops`); empty where nothing was inverted.
-    """
+    benchmark: Benchmark
+    when: Mapping[Method, Agreement] = field(default_factory=dict)
+    """How each method's weights of frames agree with known truth; empty where none is known."""
+    where: Mapping[Method, Pointing] = field(default_factory=dict)
+    """The same of places; empty where the truth knows no boxes."""
+    drops: Mapping[Inversion, Paired] = field(default_factory=dict)
+    """What inverting attention costs (`Evaluation.inversion_drops`); empty where nothing was inverted."""
+
+    def auc(self, units: Units, method: Method) -> Interval | None:
+        """Return the agreement of a method's frames or places with the truth; None where nothing was compared."""
+        found = (self.when if units == "frames" else self.where).get(method)
+        return found.auc if found is not None and found.clips else None
+
+
+def explanations_table(judged: Judged) -> str:
+    """Return areas under the curves as a table in plain text, with 95 % intervals and differences to random maps."""
+    benchmark, drops = judged.benchmark, judged.drops
     lines: list[list[str]] = [["", *(cell for mode in MODES for cell in (mode, "minus random"))]]
-    if truth:
-        lines[0].append("AUC, active frames")
+    if judged.when:
+        lines[0].append("AUC against truth")
     if drops:
         lines[0].append("inversion drop")
     for units in UNITS:
         for method, curves in benchmark.curves.items():
             areas = [curves[units, mode] for mode in MODES]
             cells = [text for one in areas for text in (_area(one.area), _area(one.against_random, "+"))]
-            if truth:
-                shown = units == "frames" and truth[method].clips
-                cells.append(_area(truth[method].auc if shown else None))
+            if judged.when:
+                cells.append(_area(judged.auc(units, method)))
             if drops:
                 cells.append(_points(drops.get(INVERTED[units])) if method == "attention" else "")
             lines.append([f"{units}, {NAMES[method]}", *cells])
@@ -83,6 +94,10 @@ def explanations_table(
         "goes first (deletion: low is good) or comes first (insertion: high is good); what is gone has ImageNet's mean",
         "colour. 95 % intervals: bootstrap over clips.",
     ]
+    if judged.when:
+        notes.append("AUC: of active frames against others; of pixels, of cells on the object in active frames.")
+    if judged.when and not judged.where:
+        notes.append("Where the object is, this truth does not say: it has no boxes.")
     if drops:
         videos = next(iter(drops.values())).videos
         notes += [
@@ -105,15 +120,15 @@ def _points(drop: Paired | None) -> str:
     return f"{100 * lost.value:+.1f} ({100 * lost.low:+.1f} to {100 * lost.high:+.1f})"
 
 
-def explanations_metrics(
-    benchmark: Benchmark, truth: Mapping[Method, Agreement], drops: Mapping[Inversion, Paired]
-) -> dict[str, Any]:
-    """Return every number of the benchmark as JSON-compatible dictionaries; arguments as of `explanations_table`."""
+def explanations_metrics(judged: Judged) -> dict[str, Any]:
+    """Return every number of the benchmark as JSON-compatible dictionaries."""
+    benchmark, drops = judged.benchmark, judged.drops
     methods: dict[str, Any] = {}
     for method, curves in benchmark.curves.items():
         methods[method] = {f"{units}_{mode}": asdict(curves[units, mode]) for units, mode in KINDS}
-        if truth:
-            methods[method]["truth"] = asdict(truth[method]) if truth[method].clips else {"clips": 0}
+        for name, known in (("truth", judged.when.get(method)), ("truth_where", judged.where.get(method))):
+            if known is not None:  # of no clip there is no number, and JSON has no NaN
+                methods[method][name] = asdict(known) if known.clips else {"clips": 0}
     if drops:
         methods["attention"]["inversion_drop"] = {
             invert: {**asdict(drop), "difference": asdict(drop.difference()), "p": drop.p_value()}
@@ -122,18 +137,19 @@ def explanations_metrics(
     return {"clips": benchmark.clips, "steps": benchmark.steps, "methods": methods}
 
 
-def explanations_flat(
-    benchmark: Benchmark, truth: Mapping[Method, Agreement], drops: Mapping[Inversion, Paired], prefix: str
-) -> dict[str, float]:
+def explanations_flat(judged: Judged, prefix: str) -> dict[str, float]:
     """Return areas by the names under which they are logged, prefix/explain/method/units_mode, and inversion drops."""
     flat = {
         f"{prefix}/explain/{method}/{units}_{mode}": curves[units, mode].area.value
-        for method, curves in benchmark.curves.items()
+        for method, curves in judged.benchmark.curves.items()
         for units, mode in KINDS
     }
-    known = {method: agreement.auc.value for method, agreement in truth.items() if agreement.clips}
-    flat |= {f"{prefix}/explain/{method}/active_frames": value for method, value in known.items()}
-    lost = {invert: 100 * drop.difference().value for invert, drop in drops.items()}
+    told: Mapping[Units, str] = {"frames": "active_frames", "pixels": "on_object"}
+    for units, name in told.items():
+        for method in judged.benchmark.curves:
+            if (auc := judged.auc(units, method)) is not None:
+                flat[f"{prefix}/explain/{method}/{name}"] = auc.value
+    lost = {invert: 100 * drop.difference().value for invert, drop in judged.drops.items()}
     return flat | {f"{prefix}/explain/attention/drop_{invert}": points for invert, points in lost.items()}
 
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.store.prepared import PreparedDataset
-from pipeline.eval import report, truth
+from pipeline.eval import place, report, truth
 from pipeline.eval.evaluate import Evaluation
 from pipeline.eval.explainers import Method
-from pipeline.eval.faithful import Benchmark
+from pipeline.eval.faithful import Benchmark, Row
 from pipeline.eval.load import Inversion, Recogniser
 from pipeline.eval.predict import PredictJob
 from pipeline.explain.confusion import draw_confusion
@@ -65,20 +65,17 @@ class Results:
             f"{f' fold {job.fold}' if self.dataset.folds > 1 else ''}, {job.protocol.describe()}"
         )
 
-    def flat_metrics(
-        self, evaluation: Evaluation, benchmark: Benchmark | None = None, truth_uri: str = ""
-    ) -> dict[str, float]:
+    def flat_metrics(self, evaluation: Evaluation, judged: report.Judged | None = None) -> dict[str, float]:
         """Return accuracies, and areas of the explanations, by the names under which they are logged."""
         prefix = f"eval/{self.job.split}/{self.job.protocol.name.replace(' ', '_')}"
         flat = report.flat_metrics(evaluation, prefix)
-        if benchmark is not None:
-            known, drops = _methods_against_truth(benchmark, truth_uri), evaluation.inversion_drops()
-            flat |= report.explanations_flat(benchmark, known, drops, prefix)
+        if judged is not None:
+            flat |= report.explanations_flat(judged, prefix)
         return flat
 
 
 def write_results(
-    results: Results, evaluation: Evaluation, out: str, truth_uri: str = "", benchmark: Benchmark | None = None
+    results: Results, evaluation: Evaluation, out: str, truth_uri: str = "", judged: report.Judged | None = None
 ) -> str:
     """Write every file but the predictions, which lie in `out` already, and return the table.
 
@@ -87,7 +84,7 @@ def write_results(
         evaluation: the counts.
         out: folder, a path or URI.
         truth_uri: truth of a synthetic data set; empty for none.
-        benchmark: how faithful explanations of some clips are; None where it was not measured.
+        judged: how faithful explanations of some clips are (`judge`); None where it was not measured.
 
     Raises:
         UserError: truth asked for without temporal attention in the predictions, or truth of other videos.
@@ -103,11 +100,11 @@ def write_results(
         text += "\n" + agreement.sentence()
         # A split whose clips show only one kind of frame has no agreement to state, and JSON has no NaN.
         numbers["temporal_attention_against_truth"] = asdict(agreement) if agreement.clips else {"clips": 0}
-    if benchmark is not None:
-        known, drops = _methods_against_truth(benchmark, truth_uri), evaluation.inversion_drops()
-        text += "\n\n" + report.explanations_table(benchmark, known, drops)
-        numbers["explanations"] = report.explanations_metrics(benchmark, known, drops)
-        storage.publish_bytes(storage.join(out, "explanations.png"), png(draw_curves(benchmark, results.title())))
+    if judged is not None:
+        text += "\n\n" + report.explanations_table(judged)
+        numbers["explanations"] = report.explanations_metrics(judged)
+        picture = draw_curves(judged.benchmark, results.title())
+        storage.publish_bytes(storage.join(out, "explanations.png"), png(picture))
     storage.publish_bytes(storage.join(out, "table.txt"), (text + "\n").encode())
     storage.publish_bytes(
         storage.join(out, "metrics.json"),
@@ -121,15 +118,30 @@ def write_results(
     return text
 
 
-def _methods_against_truth(benchmark: Benchmark, truth_uri: str) -> dict[Method, truth.Agreement]:
-    """Compare each method's weights of the frames with the truth; empty where there is none."""
+def judge(results: Results, evaluation: Evaluation, benchmark: Benchmark, truth_uri: str = "") -> report.Judged:
+    """Hold each method's explanations against the truth, and add what inverting attention costs.
+
+    Args:
+        results: what was evaluated.
+        evaluation: the counts.
+        benchmark: the explanations, and what happens to the network as they are followed.
+        truth_uri: truth of a synthetic data set; empty for none.
+
+    Raises:
+        UserError: no such truth, or truth of other videos.
+    """
+    drops = evaluation.inversion_drops()
     if not truth_uri:
-        return {}
+        return report.Judged(benchmark=benchmark, drops=drops)
+    rows: dict[Method, list[Row]] = {m: [row for row in benchmark.rows if row["method"] == m] for m in benchmark.curves}
     active = truth.read_truth(truth_uri)
-    return {
-        method: truth.compare([row for row in benchmark.rows if row["method"] == method], active)
-        for method in benchmark.curves
-    }
+    where: dict[Method, place.Pointing] = {}
+    if place.has_boxes(truth_uri):  # people who know when an action is need not know where
+        known = place.read_known(truth_uri)
+        places = place.centre_places(results.dataset, results.job.protocol.clip)
+        where = {method: place.point(own, known, places) for method, own in rows.items()}
+    when = {method: truth.compare(own, active) for method, own in rows.items()}
+    return report.Judged(benchmark=benchmark, when=when, where=where, drops=drops)
 
 
 def _agreement(results: Results, predictions: str, truth_uri: str) -> truth.Agreement:

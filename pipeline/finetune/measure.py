@@ -14,11 +14,11 @@ from pipeline.eval import truth
 from pipeline.eval.evaluate import evaluate
 from pipeline.eval.load import INVERSIONS
 from pipeline.eval.metrics import Interval, bootstrap_mean
-from pipeline.eval.place import Known, point
+from pipeline.eval.place import Known, centre_places, point
 from pipeline.eval.predict import PredictJob, predict
 from pipeline.finetune.edits import Edit
 from pipeline.finetune.table import Answers
-from pipeline.finetune.where import Where, centre_places, compare_maps
+from pipeline.finetune.where import Where, compare_maps
 from pipeline.finetune.windows import VideoAttention, attend
 
 

@@ -21,9 +21,9 @@ from pipeline.data.records import PreparedVideo
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval.load import Recogniser
 from pipeline.eval.metrics import Counts, count, empty_counts, rank_of
+from pipeline.eval.place import centre_places
 from pipeline.eval.predict import PredictJob, predict
 from pipeline.finetune.spatial import laid_out
-from pipeline.finetune.where import centre_places
 from pipeline.finetune.windows import VideoAttention, attend, named
 
 LEAK = "the classes were chosen by validation labels too, as in the paper; scores on that split favour them a little"

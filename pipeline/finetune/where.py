@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.data.config import ClipConfig
-from pipeline.data.feed.place import Place, centre_place
-from pipeline.data.store.prepared import PreparedDataset
+from pipeline.data.feed.place import Place
 from pipeline.eval.metrics import Interval, bootstrap_mean
 from pipeline.eval.place import Pointing
 from pipeline.finetune.edits import Edit
@@ -44,11 +42,6 @@ class Where:
         if self.truth is not None:
             facts["truth"] = asdict(self.truth) if self.truth.clips else {"clips": 0}
         return facts
-
-
-def centre_places(dataset: PreparedDataset, clip: ClipConfig) -> dict[str, Place]:
-    """Return what a test clip shows of every readable video."""
-    return {row.id: centre_place(row.height, row.width, clip) for row in dataset.rows if row.status == "readable"}
 
 
 def compare_maps(

@@ -10,20 +10,24 @@ from torch import nn
 from models import ModelConfig, StAbn
 from pipeline.data.config import ClipConfig
 from pipeline.data.feed.clips import load_clip
+from pipeline.data.feed.place import Place
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.catalog import Passport
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.data.store.shards import read_video
-from pipeline.eval import report, truth
+from pipeline.eval import place, report, truth
 from pipeline.eval.compare import Paired
 from pipeline.eval.faithful import KINDS, judge, measure, spread, summarise
 from pipeline.eval.load import Recogniser, load
+from pipeline.eval.metrics import Interval
+from pipeline.eval.place import Known
 from pipeline.eval.predict import PredictJob
 from pipeline.eval.protocol import protocol_of
 from pipeline.train.recipe import Recipe
 
 FRAMES, SIZE, GRID = 8, 32, 8
 GAIN, BIAS = 9.0, 1.5
+NOTHING = truth.Agreement(0, 40, Interval(0, 0, 0), Interval(0, 0, 0))
 FAR, NEAR = slice(2, 5), slice(2, 4)
 """Where evidence is planted: three of eight frames, two of eight rows and columns of the grid."""
 
@@ -154,38 +158,68 @@ def test_the_table_and_the_logged_numbers_say_the_same():
     benchmark = summarise(rows_of(4), FRAMES)
     active = {f"v{b}": np.isin(np.arange(FRAMES), range(FRAMES)[FAR]) for b in range(4)}
     known = {m: truth.compare([r for r in benchmark.rows if r["method"] == m], active) for m in benchmark.curves}
-    table = report.explanations_table(benchmark, known, {})
-    flat = report.explanations_flat(benchmark, known, {}, "eval/v/8")
+    judged = report.Judged(benchmark=benchmark, when=known)
+    table, flat = report.explanations_table(judged), report.explanations_flat(judged, "eval/v/8")
     assert len(flat) == 3 * 5
     assert flat["eval/v/8/explain/attention/active_frames"] == 1.0
+    assert "it has no boxes" in table
     for units in ("frames", "pixels"):
         line = next(line for line in table.splitlines() if line.startswith(f"{units}, ST-ABN"))
         assert f"{flat[f'eval/v/8/explain/attention/{units}_deletion']:.3f} (" in line
         assert f"{flat[f'eval/v/8/explain/attention/{units}_insertion']:.3f} (" in line
-    numbers = report.explanations_metrics(benchmark, {}, {})
+    plain = report.Judged(benchmark=benchmark)
+    numbers = report.explanations_metrics(plain)
     assert numbers["methods"]["random"]["frames_deletion"]["area"]["value"] == pytest.approx(
         flat["eval/v/8/explain/random/frames_deletion"]
     )
-    plain = report.explanations_table(benchmark, {}, {})
-    assert "active" not in plain
-    assert "inversion" not in plain
+    assert "truth" not in numbers["methods"]["random"]
+    for word in ("active", "inversion", "AUC", "boxes"):
+        assert word not in report.explanations_table(plain)
+
+
+def test_every_method_is_held_against_where_the_object_is():
+    box, shown = [np.array([[0.25, 0.25, 0.5, 0.5]], np.float32)], Place(0.0, 0.0, 1.0, 1.0, False)
+    active_T = np.isin(np.arange(FRAMES), range(FRAMES)[FAR])
+    aucs = []
+    for right in (True, False):
+        benchmark = summarise(rows_of(40, right), FRAMES)
+        where = {
+            method: place.point(
+                [row for row in benchmark.rows if row["method"] == method],
+                {f"v{b}": Known(active_T, box * FRAMES) for b in range(40)},
+                {f"v{b}": shown for b in range(40)},
+            )
+            for method in benchmark.curves
+        }
+        judged = report.Judged(benchmark=benchmark, when=dict.fromkeys(benchmark.curves, NOTHING), where=where)
+        flat = report.explanations_flat(judged, "e")
+        aucs.append(flat["e/explain/attention/on_object"])
+        assert flat["e/explain/random/on_object"] == pytest.approx(0.5, abs=0.1)
+        assert flat["e/explain/grad_cam/on_object"] > 0.9, "it follows the network, not the attention"
+        assert "e/explain/attention/active_frames" not in flat, "no clip had both kinds of frame"
+        numbers = report.explanations_metrics(judged)["methods"]["attention"]
+        assert (numbers["truth"], numbers["truth_where"]["clips"]) == ({"clips": 0}, 40)
+        (line,) = [one for one in report.explanations_table(judged).splitlines() if one.startswith("pixels, ST-ABN")]
+        assert line.endswith(f"{aucs[-1]:.3f} ({aucs[-1]:.3f} to {aucs[-1]:.3f})")
+    assert aucs == [1.0, 0.0]
 
 
 def test_what_inversion_costs_stands_beside_the_curves():
     benchmark = summarise(rows_of(4), FRAMES)
     drops = {"spatial": Paired(200, 6, 2), "temporal": Paired(200, 30, 10), "both": Paired(200, 50, 0)}
-    lines = {line.split("  ")[0]: line for line in report.explanations_table(benchmark, {}, drops).splitlines()}
+    judged = report.Judged(benchmark=benchmark, drops=drops)
+    lines = {line.split("  ")[0]: line for line in report.explanations_table(judged).splitlines()}
     for name, points in (("frames, ST-ABN", "+10.0 ("), ("pixels, ST-ABN", "+2.0 ("), ("both, ST-ABN", "+25.0 (")):
         assert points in lines[name]
     assert not lines["frames, Grad-CAM"].rstrip().endswith("drop")
     assert "+10.0" not in lines["frames, Grad-CAM"]
-    assert "200 videos" in report.explanations_table(benchmark, {}, drops)
-    found = report.explanations_metrics(benchmark, {}, drops)["methods"]["attention"]["inversion_drop"]
+    assert "200 videos" in report.explanations_table(judged)
+    found = report.explanations_metrics(judged)["methods"]["attention"]["inversion_drop"]
     assert (found["both"]["gained"], found["both"]["lost"], found["both"]["videos"]) == (50, 0, 200)
     assert found["temporal"]["difference"]["value"] == pytest.approx(0.1)
-    flat = report.explanations_flat(benchmark, {}, drops, "e")
+    flat = report.explanations_flat(judged, "e")
     assert flat["e/explain/attention/drop_both"] == pytest.approx(25.0)
-    alone = report.explanations_table(benchmark, {}, {"temporal": drops["temporal"]})
+    alone = report.explanations_table(report.Judged(benchmark=benchmark, drops={"temporal": drops["temporal"]}))
     assert "both, ST-ABN" not in alone
 
 

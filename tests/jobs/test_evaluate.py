@@ -71,7 +71,7 @@ def test_an_evaluation_leaves_files_that_agree_and_logs_them(
     with Image.open(out / "explanations.png") as picture:
         assert picture.size[0] >= 700
     assert "pixels, Grad-CAM" in table
-    assert "AUC, active frames" in table
+    assert "AUC against truth" in table
 
     run = client.get_run(run_id)
     area = explained["methods"]["attention"]["frames_deletion"]["area"]["value"]

@@ -197,17 +197,23 @@ def test_a_number_that_a_test_has_stated_is_taken_with_its_interval(bench):
     areas = {"area": {"value": 0.5, "low": 0.4, "high": 0.6}, "against_random": {"value": -0.1, "low": -0.2, "high": 0}}
     kinds = [f"{units}_{mode}" for units, mode in KINDS]
     truth = {"clips": 31, "auc": {"value": 0.75, "low": 0.7, "high": 0.8}}
-    methods = {method: {**dict.fromkeys(kinds, areas), "truth": truth} for method in NAMES}
+    where = {"clips": 30, "auc": {"value": 0.25, "low": 0.2, "high": 0.3}}
+    methods = {m: {**dict.fromkeys(kinds, areas), "truth": truth, "truth_where": where} for m in NAMES}
     about = {"protocol": DENSE, "passport": "passport-of-ssv2"}
     numbers = {**about, "explanations": {"clips": 48, "methods": methods}}
     (folder / "metrics.json").write_text(json.dumps(numbers))
     (folder / "explanations.png").write_bytes(b"picture")
     bench.record("beyond-explained")
+    bench.predictions("s0-stabn-r50-one", {"none": first(30), "spatial": first(28), "temporal": first(10)})
     filled = filled_table(bench, "beyond-explanations")
     assert not filled.lacking
     assert filled.figures["ST-ABN", "frames, deletion"].videos == 48
     assert filled.figures["Grad-CAM", "pixels, insertion, minus random"].value == Interval(-0.1, -0.2, 0)
     assert filled.figures["random", "AUC, active frames"].videos == 31
+    assert filled.figures["Grad-CAM", "AUC, cells on the object"].value == Interval(0.25, 0.2, 0.3)
+    assert filled.figures["ST-ABN", "drop, temporal inverted"].value.value == pytest.approx(50)
+    assert filled.figures["ST-ABN", "drop, spatial inverted"].value.value == pytest.approx(5)
+    assert ("Grad-CAM", "drop, spatial inverted") not in filled.figures
     assert ("random", "frames, deletion, minus random") not in filled.figures
     assert "| 0.500 (0.400 to 0.600), 48 clips" in table_text(filled, SYNTH)
     assert filled.pictures["curves"].endswith("explanations.png")

@@ -49,9 +49,9 @@ SYNTH = World(
     first=("hmdb51", "s0", "s1", "ucf101"),
     made=MappingProxyType(
         {
-            # Seeds 0 and 1 are spent: the dials were chosen on their videos (docs/decisions/0021).
-            "ssv2": ("--layout", "ssv2", "--seed", "4", "--set", *CLIPS),
-            "ssv1": ("--layout", "ssv1", "--seed", "5", "--set", *CLIPS),
+            # Seeds 0, 1, 4 and 5 are spent: dials or epochs were chosen on their videos (docs/decisions/0021).
+            "ssv2": ("--layout", "ssv2", "--seed", "6", "--set", *CLIPS),
+            "ssv1": ("--layout", "ssv1", "--seed", "7", "--set", *CLIPS),
             # What a frame shows makes UCF-101's classes more than HMDB-51's, so here all of them and none of them.
             "ucf101": ("--layout", "ucf101", "--seed", "2", "--set", "label=appearance", *PAIRS, *CALM),
             "hmdb51": ("--layout", "hmdb51", "--seed", "3", "--set", "label=motion", *PAIRS, *CALM),

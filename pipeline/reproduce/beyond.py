@@ -6,8 +6,8 @@ Each table stands alone and is asked for by name, or all of them by --beyond.
 from collections.abc import Iterator, Mapping
 
 from pipeline.reproduce.cells import Bound, Cell, Drop, Picked, Source, Stated
-from pipeline.reproduce.claims import Claim, Part
 from pipeline.reproduce.commands import EXPLANATIONS
+from pipeline.reproduce.judge import Claim, Part
 from pipeline.reproduce.papers import GROUPS, STREAMS, TOP, Row, Table
 from pipeline.reproduce.rows import BASE, edited, stream, system_of, tested_system
 from pipeline.reproduce.rows import EDITS as WHEN

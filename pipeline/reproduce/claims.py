@@ -1,111 +1,11 @@
-"""What the papers claim, and whether it holds on what was measured: paired, on the same videos, with an interval."""
+"""What the papers claim, sentence by sentence, as comparisons within one pipeline."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
-
-from pipeline.eval.compare import paired
-from pipeline.eval.metrics import Interval, bootstrap_mean
-from pipeline.reproduce.cells import Drop, Picked, cells_of
-from pipeline.reproduce.collect import differences
-from pipeline.reproduce.papers import GROUPS, STREAMS, Pipeline
-from pipeline.reproduce.plan import Desk
+from pipeline.reproduce.cells import Drop, Picked
+from pipeline.reproduce.judge import Claim, Part
+from pipeline.reproduce.papers import GROUPS, STREAMS
 from pipeline.reproduce.rows import edited, stream
-
-Verdict = Literal["holds", "fails", "undecided at this size"]
-LEVEL = 0.05
-"""Of the test, two-sided."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One comparison: the second ought to be higher."""
-
-    name: str
-    first: Picked | Drop
-    second: Picked | Drop
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One sentence, and the comparisons that bear on it; all within one pipeline."""
-
-    text: str
-    source: str
-    pipeline: Pipeline
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One comparison as it came out."""
-
-    part: Part
-    videos: int
-    difference: Interval
-    """Second minus first, points."""
-    gained: int | None
-    """Videos that only the second has right; None of drops, which are no answers."""
-    lost: int | None
-    p: float | None
-    """Exact McNemar."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """Say what interval and test say."""
-        return verdict_of(self.difference, self.p)
-
-
-def verdict_of(difference: Interval, p: float | None = None) -> Verdict:
-    """Return whether a difference that ought to be positive is: by its 95 % interval, and by the test if there is one.
-
-    Of few differing videos a bootstrap makes too narrow an interval (five gained and none lost: p = .06, and the whole
-    interval above zero), so both have to agree.
-
-    Args:
-        difference: second minus first, points.
-        p: of McNemar's exact test.
-    """
-    decided = p is None or p < LEVEL
-    if difference.low > 0 and decided:
-        return "holds"
-    return "fails" if difference.high < 0 and decided else "undecided at this size"
-
-
-def judge(desk: Desk, claim: Claim) -> tuple[Judged, ...]:
-    """Compare; parts whose cells are not done are left out.
-
-    Raises:
-        ValueError: readings of other videos, or of another pipeline.
-    """
-    found = []
-    for part in claim.parts:
-        names = {*cells_of(part.first), *cells_of(part.second)}
-        if all(desk.is_done(desk.cells[name]) for name in names):
-            found.append(_judge(desk, part, claim.pipeline))
-    return tuple(found)
-
-
-def _judge(desk: Desk, part: Part, pipeline: Pipeline) -> Judged:
-    ids, first_N = differences(desk, part.first, pipeline)
-    others, second_N = differences(desk, part.second, pipeline)
-    if ids != others:
-        raise ValueError(f"{part.name}: both must have answered the same videos")
-    if isinstance(part.first, Drop) or isinstance(part.second, Drop):
-        return Judged(part, len(ids), bootstrap_mean(100 * (second_N - first_N)), None, None, None)
-    pair = paired(first_N.astype(np.bool_), second_N.astype(np.bool_))
-    share = pair.difference()
-    points = Interval(100 * share.value, 100 * share.low, 100 * share.high)
-    return Judged(part, pair.videos, points, pair.gained, pair.lost, pair.p_value())
-
-
-def summary(judged: tuple[Judged, ...]) -> str:
-    """Say in one phrase how a claim fares."""
-    counts = {name: sum(one.verdict == name for one in judged) for name in ("holds", "fails", "undecided at this size")}
-    told = [f"{name} in {count}" for name, count in counts.items() if count]
-    return f"{', '.join(told)} of {len(judged)} comparisons" if judged else "not measured"
 
 
 def claims_of_papers() -> tuple[Claim, ...]:

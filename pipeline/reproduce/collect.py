@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,10 +36,27 @@ class Reading:
     hits: Mapping[str, bool]
     classes: int
     about: About
+    constant: float
+    """Share of videos that an answer which is always the same gets right: 1 of K where classes are equally frequent."""
 
     def values(self) -> npt.NDArray[np.float64]:
         """0 or 1 a video, in the order of the ids."""
         return np.array([self.hits[video] for video in sorted(self.hits)], np.float64)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where a network stands over all classes."""
+
+    value: Interval
+    """Percent."""
+    chance: float
+    """What the commonest class alone would get, percent."""
+
+    @property
+    def is_chance(self) -> bool:
+        """True where the interval includes chance or lies below it."""
+        return self.value.low <= self.chance
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,8 @@ class Figure:
     """of 1: an area under a curve of probabilities or of truth, or a difference of two."""
     trivial: bool = False
     """A top-5 among five classes or fewer, which says nothing."""
+    is_chance: bool = False
+    """Of a network that is at chance over all classes."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +135,15 @@ def measured(desk: Desk, source: Source, pipeline: Pipeline) -> Figure:
         first, second = read(desk, source.of, pipeline), read(desk, source.to, pipeline)
         return Figure(_percent(_differences(first, second)), len(first.hits), first.about)
     one = read(desk, source, pipeline)
-    return Figure(_share(one.values()), len(one.hits), one.about, trivial=source.top >= one.classes)
+    trivial = source.top >= one.classes
+    is_chance = not trivial and level(desk, source, pipeline).is_chance
+    return Figure(_share(one.values()), len(one.hits), one.about, trivial=trivial, is_chance=is_chance)
+
+
+def level(desk: Desk, picked: Picked, pipeline: Pipeline) -> Level:
+    """Return where a network stands over all classes: of some alone it may be at its worst, and be no worse for it."""
+    whole = read(desk, replace(picked, group="all"), pipeline)
+    return Level(_share(whole.values()), 100 * whole.constant)
 
 
 def _share(values: npt.NDArray[np.float64]) -> Interval:
@@ -172,7 +199,8 @@ def read(desk: Desk, picked: Picked, pipeline: Pipeline) -> Reading:
     ranks = rank_of(scores_NK[chosen_N], label_N[chosen_N])
     ids = np.array(table["id"].to_pylist())[chosen_N]
     hits = dict(zip(ids.tolist(), (ranks < picked.top).tolist(), strict=True))
-    return Reading(hits, scores_NK.shape[1], about)
+    constant = np.sort(np.bincount(label_N[chosen_N]))[::-1][: picked.top].sum() / max(1, len(hits))
+    return Reading(hits, scores_NK.shape[1], about, float(constant))
 
 
 def _file(desk: Desk, cell: Cell, file: str, picked: Picked | None = None) -> dict[str, object]:

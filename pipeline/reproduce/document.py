@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.eval.metrics import Interval
-from pipeline.reproduce.claims import Claim, Judged, summary
 from pipeline.reproduce.collect import Figure, Filled
+from pipeline.reproduce.judge import Claim, Judged, summary
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.world import DATA, World
 
@@ -54,6 +54,11 @@ def table_text(filled: Filled, world: World) -> str:
         )
     if any(figure.trivial for figure in filled.figures.values()):
         told.append("- A top-5 among five classes or fewer is always right, and says nothing.")
+    if any(figure.is_chance for figure in filled.figures.values()):
+        told.append(
+            "- At chance: over all classes, the interval reaches down to what the commonest classes alone would get. "
+            "Such a network decides nothing."
+        )
     return "\n".join(told)
 
 
@@ -69,7 +74,7 @@ def _ours(figure: Figure | None, paper: float | None, world: World) -> tuple[str
     difference = ABSENT
     if paper is not None and not world.is_synth:
         difference = interval(Interval(*(part - paper for part in (value.value, value.low, value.high))), "+")
-    ours = f"{interval(value)}, {figure.videos:,} videos"
+    ours = f"{interval(value)}, {figure.videos:,} videos{', at chance' if figure.is_chance else ''}"
     return ours, difference, *about
 
 
@@ -102,7 +107,7 @@ def claim_text(claim: Claim, judged: tuple[Judged, ...]) -> str:
     for one in judged:
         p = ABSENT if one.p is None else f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001"
         counts = (ABSENT if count is None else str(count) for count in (one.gained, one.lost))
-        lines.append((one.part.name, interval(one.difference, "+"), f"{one.videos:,}", *counts, p, one.verdict))
+        lines.append((one.part.name, interval(one.difference, "+"), f"{one.videos:,}", *counts, p, one.words))
     return "\n".join([*told, "", *markdown(lines)])
 
 
@@ -122,7 +127,9 @@ def document(report: Report) -> str:
         *(_with_pictures(filled, report) for filled in report.tables),
         "## Claims",
         "A claim holds where the whole interval of the difference is above zero and McNemar's exact test agrees "
-        "(p < 0.05, for answers), fails where both say the reverse, and is undecided otherwise.",
+        "(p < 0.05, for answers), fails where both say the reverse, and is undecided otherwise. It is undecided too "
+        "where a network is at chance over all classes, unless being there is what is claimed (of inverted attention, "
+        "of hidden maps) or by design (of a stream that cannot see the class); that is then said beside.",
         *(claim_text(claim, judged) for claim, judged in report.claims),
         "## What was run",
         cost_text(desk),

@@ -5,9 +5,10 @@ from pathlib import Path
 from pipeline.core import storage
 from pipeline.reproduce import beyond
 from pipeline.reproduce.catalogue import Chosen
-from pipeline.reproduce.claims import claims_of_papers, judge
+from pipeline.reproduce.claims import claims_of_papers
 from pipeline.reproduce.collect import fill
 from pipeline.reproduce.document import Report, claim_text, document, table_text
+from pipeline.reproduce.judge import judge
 from pipeline.reproduce.plan import Desk
 
 

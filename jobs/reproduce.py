@@ -68,7 +68,7 @@ def ask(args: argparse.Namespace) -> tuple[Desk, Chosen]:
     Raises:
         UserError: no such data, or no such table.
     """
-    world, given = world_of(args.data)
+    world, given = world_of(args.data, partial(placed, "--data"))
     checkpoints = placed("--checkpoints", args.checkpoints)
     chosen = choose(world, args.tables, costly=args.beyond, authors=authors_in(checkpoints))
     desk = Desk(
@@ -76,7 +76,7 @@ def ask(args: argparse.Namespace) -> tuple[Desk, Chosen]:
         cells=chosen.cells,
         out=storage.absolute(placed("--storage", args.storage) or str(args.out)),
         recipe_of=recipe_of,
-        given={name: placed("--data", root) for name, root in given.items()},
+        given=given,
         batches=tuple(placed("--batches", batch) for batch in args.batches),
         weights=weights_in(checkpoints),
     )
@@ -90,17 +90,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.dry_run:
         print(needs_text(desk, chosen, args.tflops))
         return 0
-    failed = () if args.collect else run(args, desk, chosen.wanted(desk.world.first))
+    unfinished = () if args.collect else run(args, desk, chosen.wanted(desk.world.first))
     typed = ["python", "jobs/reproduce.py", *(sys.argv[1:] if arguments is None else arguments)]
     report = written.report_of(desk, chosen, " ".join(typed))
     print(written.screen(report))
     if args.document:
         print(f"document  {written.write(report, args.document)}")
-    return 1 if failed else 0
+    return 1 if unfinished else 0
 
 
 def run(args: argparse.Namespace, desk: Desk, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Run what is missing; returns the cells that failed."""
+    """Run what is missing; returns the cells that failed, and those that nothing here can make."""
     from pipeline.train.runs import software as code  # here, since MLflow takes seconds to import
 
     out, synth = args.out.resolve(), desk.world.is_synth
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace, desk: Desk, wanted: Sequence[str]) -> tuple[st
         make_databases(desk, wanted)
         commands_of = partial(commands, desk, machines=Machines() if synth else Machines(gpus=args.gpus))
         by = made_by(args.on == "cluster", code())
-        return run_cells(desk, wanted, commands_of, launcher.start, at_once=at_once, made_by=by).failed
+        return run_cells(desk, wanted, commands_of, launcher.start, at_once=at_once, made_by=by).unfinished
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """All tables by name: those of the papers, those beyond them, and one of published checkpoints that are at hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.reproduce import beyond, papers, published, rows
 from pipeline.reproduce.bench import SYNTH
 from pipeline.reproduce.cells import Bound, Cell
+from pipeline.reproduce.given import check_given
 from pipeline.reproduce.papers import Table
 from pipeline.reproduce.world import DATA, PAPERS, World
 
@@ -33,14 +35,15 @@ class Chosen:
         return sorted(names, key=lambda name: place.get(self.cells[name].lane, len(place)))
 
 
-def world_of(data: Sequence[str]) -> tuple[World, dict[str, str]]:
+def world_of(data: Sequence[str], place: Callable[[str], str] = storage.absolute) -> tuple[World, dict[str, str]]:
     """Return where tables are filled, and the prepared data sets that people bring.
 
     Args:
         data: "synth" alone, or NAME=ROOT for each data set.
+        place: makes a ROOT mean the same for every process.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or a data set is not what it is said to be.
     """
     if list(data) == [SYNTH.name]:
         return SYNTH, {}
@@ -49,7 +52,9 @@ def world_of(data: Sequence[str]) -> tuple[World, dict[str, str]]:
         fix = "write --data synth, or --data ssv2=/data/ssv2 ucf101=s3://BUCKET/ucf101"
         allowed = f"synth, or NAME=ROOT with NAME one of {', '.join(DATA)}"
         raise UserError(problem("--data cannot be read", got=", ".join(unknown), allowed=allowed, fix=fix))
-    return PAPERS, given
+    placed = {name: place(root) for name, root in given.items()}
+    check_given(placed)
+    return PAPERS, placed
 
 
 def choose(world: World, names: Sequence[str], *, costly: bool = False, authors: Sequence[str] = ()) -> Chosen:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline.core.errors import UserError, problem
 from pipeline.reproduce.catalogue import Chosen
 from pipeline.reproduce.cells import Cell, cells_of, closure
 from pipeline.reproduce.costs import PAIRS_A_SECOND, Cost, Passes, cost_of, disk_gb, hours, hours_of, passes_of
@@ -37,7 +38,13 @@ def needs_text(desk: Desk, chosen: Chosen, tflops: float) -> str:
         desk: where it works.
         chosen: the tables.
         tflops: TFLOP/s that a GPU keeps up.
+
+    Raises:
+        UserError: a GPU that computes nothing.
     """
+    if not tflops > 0:
+        fix = "give what a training keeps up on your GPUs, or leave it away"
+        raise UserError(problem("A GPU has to compute", got=f"--tflops {tflops:g}", allowed="more than 0", fix=fix))
     told = [f"On {desk.world.label}."]
     if not desk.world.is_synth:
         told[0] += f" GPU hours are of GPUs that keep up {tflops:g} TFLOP/s (--tflops), fed fast enough."

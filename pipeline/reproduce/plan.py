@@ -159,11 +159,16 @@ class Desk:
             return "people annotate what was mined (jobs/serve_annotation.py); then --batches URI"
         return ""
 
+    def hindrances(self, cell: Cell) -> list[str]:
+        """Return what only people can bring for a cell and all that it needs, each thing once."""
+        found = [self.hindrance(one) for one in closure(self.cells, (cell.name,))]
+        return list(dict.fromkeys(filter(None, found)))
+
     def state(self, cell: Cell) -> State:
         """Return how a cell stands."""
         if self.is_done(cell):
             return "done"
-        if any(self.hindrance(one) for one in closure(self.cells, (cell.name,))):
+        if self.hindrances(cell):
             return "blocked"
         return "to run" if self.key(cell) else "waits"
 

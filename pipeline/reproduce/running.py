@@ -33,6 +33,13 @@ class Ran:
     failed: tuple[str, ...]
     not_begun: tuple[str, ...]
     """Cells that wait for a failed one."""
+    blocked: tuple[str, ...]
+    """Wanted cells that wait for what only people can bring."""
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Cells that have not been made, whatever the reason."""
+        return (*self.failed, *self.not_begun, *self.blocked)
 
 
 def run_cells(
@@ -47,7 +54,7 @@ def run_cells(
 ) -> Ran:
     """Run what is left for the wanted cells.
 
-    A cell that fails holds up those that need it, and no others.
+    A cell that fails holds up those that need it, and no others; likewise one that waits for people.
 
     Args:
         desk: where it works.
@@ -59,6 +66,7 @@ def run_cells(
         made_by: machine and code, for the records of the cells.
     """
     waiting = list(left(desk, wanted))
+    blocked = {name: lacks for name in wanted if (lacks := _lacked(desk, name))}
     total, done, failed = len(waiting), list[str](), list[str]()
     running: dict[Future[float | None], Cell] = {}
     with ThreadPoolExecutor(at_once) as pool:
@@ -75,7 +83,15 @@ def run_cells(
                 say(f"   {cell.name}: {'FAILED' if seconds is None else f'{seconds:.0f} s'}")
     for cell in waiting:
         say(f"   {cell.name}: not begun, since what it needs has failed")
-    return Ran(tuple(done), tuple(failed), tuple(cell.name for cell in waiting))
+    for name, lacks in blocked.items():
+        say(f"   {name}: not begun; {lacks}")
+    return Ran(tuple(done), tuple(failed), tuple(cell.name for cell in waiting), tuple(blocked))
+
+
+def _lacked(desk: Desk, name: str) -> str:
+    """Say what only people can bring for a cell; empty when it is done, or commands can do it."""
+    cell = desk.cells[name]
+    return "; ".join(desk.hindrances(cell)) if desk.state(cell) == "blocked" else ""
 
 
 def _startable(desk: Desk, waiting: Sequence[Cell], running: Sequence[Cell], room: int) -> list[Cell]:

@@ -255,7 +255,13 @@ def test_hours_follow_from_the_stated_flop():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["nothing"], "There is no such table"), (["all", "--data", "ssv3=x"], "--data cannot be read")],
+    [
+        (["nothing"], "There is no such table"),
+        (["all", "--data", "ssv3=x"], "--data cannot be read"),
+        (["all", "--data", "ssv2=/no/such/folder"], r"Received: /no/such/folder\. Allowed: .*manifest\.json"),
+        (["all", "--tflops", "0"], r"Received: --tflops 0\. Allowed: more than 0"),
+        (["all", "--tflops", "nan"], "A GPU has to compute"),
+    ],
 )
 def test_a_mistake_is_told(arguments, words, tmp_path):
     with pytest.raises(UserError, match=words):
@@ -270,3 +276,11 @@ def test_the_synth_bench_names_cells_and_no_official_file(tmp_path, capsys):
     assert all(f"{key}: " in text for key in PAPERS)
     assert "beyond-" not in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_nobody_can_fill_are_no_success(tmp_path, capsys):
+    """Printed without running they are what was asked for; run, they are what is missing."""
+    asked = ["s0-table-1", "--on", "here", "--out", str(tmp_path)]
+    assert main([*asked, "--collect"]) == 0
+    assert main(asked) == 1
+    assert "s0-stabn-r50-one: not begun; its data are not given: --data ssv2=ROOT" in capsys.readouterr().out

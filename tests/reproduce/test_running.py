@@ -30,7 +30,7 @@ def test_each_cell_runs_once_and_after_what_it_needs(desk, cheap, tmp_path, at_o
     commands_of = cheap.shell(desk, log)
     ran = run_cells(desk, list(desk.cells), commands_of, launcher(tmp_path).start, at_once=at_once)
     assert sorted(ran.done) == ["net", "net-one", "other", "other-one"]
-    assert (ran.failed, ran.not_begun) == ((), ())
+    assert ran.unfinished == ()
     lines = noted(log)
     assert sorted(lines) == sorted(f"{word} {name}" for word in ("begin", "end") for name in ran.done)
     for first, second in (("net", "net-one"), ("other", "other-one")):
@@ -71,6 +71,13 @@ def test_a_failure_holds_up_what_needs_it_and_no_others(desk, cheap, tmp_path, c
     assert "why it broke\nexit status 3" in shown
     assert run_cells(desk, list(desk.cells), whole, launcher(tmp_path).start).done == ("net", "net-one")
     assert noted(log).count("begin other") == 1
+
+
+def test_what_waits_for_people_is_told_and_not_finished(cheap, tmp_path):
+    desk, told = cheap.desk_at(tmp_path / "nowhere"), []
+    ran = run_cells(desk, ["net-one"], cheap.shell(desk, tmp_path / "log"), launcher(tmp_path).start, say=told.append)
+    assert (ran.done, ran.unfinished) == ((), ("net-one",))
+    assert told == ["   net-one: not begun; its data are not given: --data ssv2=ROOT"]
 
 
 def test_commands_that_end_well_without_their_result_have_failed(desk, tmp_path, capfd):

@@ -100,6 +100,8 @@ class Bound:
     """What stands for each row, in words."""
     pictures: Mapping[str, tuple[str, str]]
     """Cell and file, by the picture's name."""
+    notes: tuple[str, ...] = ()
+    """What has to be known of ours."""
 
     def cells(self) -> tuple[str, ...]:
         """Names of the cells that its numbers and pictures come from."""

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pipeline.reproduce.cells import Drop, Picked
 from pipeline.reproduce.judge import Claim, Part
 from pipeline.reproduce.papers import GROUPS, STREAMS
-from pipeline.reproduce.rows import edited, stream
+from pipeline.reproduce.rows import edited, edited_by, stream
+from pipeline.reproduce.world import World
 
 
-def claims_of_papers() -> tuple[Claim, ...]:
+def claims_of_papers(world: World) -> tuple[Claim, ...]:
     """Return what the papers claim of their tables, a pipeline at a time."""
-    return (*_branch(), *_knowledge(), *_inversion(), *_attention())
+    return (*_branch(), *_knowledge(world), *_inversion(), *_attention())
 
 
 def _branch() -> Iterator[Claim]:
@@ -28,7 +29,7 @@ def _branch() -> Iterator[Claim]:
     yield Claim(text="ST-ABN is above its baseline", source="S1 table 1, top-1", pipeline="S1", parts=tuple(parts))
 
 
-def _knowledge() -> Iterator[Claim]:
+def _knowledge(world: World) -> Iterator[Claim]:
     def lifted(network: str) -> tuple[Part, ...]:
         return tuple(Part(f"{g} classes", edited(network, group=g), edited("after", group=g)) for g in GROUPS)
 
@@ -37,6 +38,7 @@ def _knowledge() -> Iterator[Claim]:
         source="S0 table 2, top-1, before against after",
         pipeline="S0",
         parts=lifted("before"),
+        note=edited_by(world),
     )
     yield Claim(
         text="human knowledge lifts them beyond as much training without it",

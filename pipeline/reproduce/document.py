@@ -44,7 +44,7 @@ def table_text(filled: Filled, world: World) -> str:
     if table.rows:
         told += [*markdown(lines), "", "What stands for a row:", "", *_standing(filled), ""]
     told += [f"- {row}: not whole; {why}." for row, why in filled.lacking.items()]
-    told += [f"- {note}" for note in table.notes]
+    told += [f"- {note}" for note in (*table.notes, *filled.bound.notes)]
     if table.cited:
         told += ["", "The paper cites beside them, of others, and nothing here stands for these:", ""]
         told += [*table.cited_lines(), ""]
@@ -108,7 +108,8 @@ def claim_text(claim: Claim, judged: tuple[Judged, ...]) -> str:
         p = ABSENT if one.p is None else f"{one.p:.2g}" if one.p >= 1e-4 else "< 0.0001"
         counts = (ABSENT if count is None else str(count) for count in (one.gained, one.lost))
         lines.append((one.part.name, interval(one.difference, "+"), f"{one.videos:,}", *counts, p, one.words))
-    return "\n".join([*told, "", *markdown(lines)])
+    told += ["", *markdown(lines)]
+    return "\n".join([*told, "", claim.note] if claim.note else told)
 
 
 def document(report: Report) -> str:

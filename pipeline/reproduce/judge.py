@@ -44,6 +44,8 @@ class Claim:
     source: str
     pipeline: Pipeline
     parts: tuple[Part, ...]
+    note: str = ""
+    """What its intervals and tests do not know."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pipeline.reproduce.collect import fill
 from pipeline.reproduce.document import claim_text, table_text
 from pipeline.reproduce.judge import judge, named, summary
 from pipeline.reproduce.rows import edited, stream
+from pipeline.reproduce.world import PAPERS
 
 HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "programs" / "by_hand.py")))
 first = HAND.first
@@ -29,8 +30,8 @@ def bench(tmp_path):
     return HAND.Bench(tmp_path)
 
 
-def claim(beginning, source=""):
-    (found,) = (one for one in claims_of_papers() if one.text.startswith(beginning) and source in one.source)
+def claim(beginning, source="", world=SYNTH):
+    (found,) = (one for one in claims_of_papers(world) if one.text.startswith(beginning) and source in one.source)
     return found
 
 
@@ -44,6 +45,21 @@ def test_the_bench_chooses_edited_classes_without_a_look_at_the_videos_that_test
     assert [cell.name for cell in mined] == ["s0-mined", "beyond-mined"]
     for cell in mined:
         assert parse(["--run", "x", "--out", "y", *cell.options]).on == "train"
+
+
+def test_where_the_tested_videos_choose_the_edited_classes_table_and_claim_say_so(bench, tmp_path):
+    """The papers' world leaves --on to the job, which looks at validation labels, as the paper does."""
+    assert parse(["--run", "x", "--out", "y", *PAPERS.mined]).on == "both"
+    asked = claim("human knowledge lifts edited", world=PAPERS)
+    assert "the gain is too large in the one and too small in the other" in asked.note
+    assert not claim("human knowledge lifts them beyond", world=PAPERS).note
+    papers = HAND.Bench(tmp_path / "papers", PAPERS)
+    text = table_text(fill(papers.desk, TABLES["s0-table-2"], choose(PAPERS, ["s0-table-2"]).bounds[0]), PAPERS)
+    assert f"- {asked.note}" in text
+    assert "the same videos test them" not in claim("human knowledge lifts edited").note
+    for name in ("before", "after", "control"):
+        bench.predictions("s0-edits", {"none": first(20)}, f"predictions-{name}.parquet")
+    assert claim_text(asked, judge(bench.desk, asked)).endswith(f"\n\n{asked.note}")
 
 
 @pytest.mark.parametrize(("baseline", "stabn", "culprit"), [(7, 38, "baseline"), (1, 38, "baseline"), (36, 9, "stabn")])

@@ -190,14 +190,14 @@ def test_a_document_says_what_machine_and_code_made_its_cells(bench):
 
 
 def test_a_claim_about_cells_that_are_not_done_is_not_measured(bench):
-    assert all(judge(bench.desk, claim) == () for claim in claims_of_papers())
+    assert all(judge(bench.desk, claim) == () for claim in claims_of_papers(SYNTH))
     assert summary(()) == "not measured"
 
 
 def test_every_claim_stays_within_its_pipeline():
     prefixes = {"S0": ("s0-",), "S1": ("s1-",), "S3": ("ucf101-", "hmdb51-")}
     cells = choose(SYNTH, []).cells
-    for claim in claims_of_papers():
+    for claim in claims_of_papers(SYNTH):
         for part in claim.parts:
             for source in (part.first, part.second):
                 picked = (source.of, source.to) if isinstance(source, Drop) else (source,)
@@ -258,7 +258,7 @@ def test_the_document_holds_tables_claims_costs_commands_and_no_path_of_this_mac
     assert [line.split()[1] for line in text.splitlines() if line.startswith("### ")] == [
         f"{key}:" for key in PAPERS_OWN
     ]
-    assert "undecided at this size" not in summary(judge(bench.desk, claims_of_papers()[0]))
+    assert "undecided at this size" not in summary(judge(bench.desk, claims_of_papers(SYNTH)[0]))
     assert "**ST-ABN is above its baseline** (S0 table 1, top-1): holds in 1 of 1 comparisons." in text
     assert "| hmdb51-layers" in text
     assert "jobs/evaluate.py --out $OUT/cells/" in text

@@ -70,7 +70,7 @@ def ask(args: argparse.Namespace) -> tuple[Desk, Chosen]:
     """
     world, given = world_of(args.data, partial(placed, "--data"))
     checkpoints = placed("--checkpoints", args.checkpoints)
-    chosen = choose(world, args.tables, costly=args.beyond, authors=authors_in(checkpoints))
+    chosen = choose(world, args.tables, costly=args.beyond, authors=authors_in(checkpoints), given=given)
     desk = Desk(
         world=world,
         cells=chosen.cells,

@@ -1,18 +1,20 @@
 """All tables by name: those of the papers, those beyond them, and one of published checkpoints that are at hand."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.reproduce import beyond, papers, published, rows
 from pipeline.reproduce.bench import SYNTH
-from pipeline.reproduce.cells import Bound, Cell
-from pipeline.reproduce.given import check_given
+from pipeline.reproduce.cells import Bound, Cell, closure
+from pipeline.reproduce.given import check_given, lacking
 from pipeline.reproduce.papers import Table
 from pipeline.reproduce.world import DATA, PAPERS, World
 
 ALL = "all"
+NONE: Mapping[str, str] = MappingProxyType({})
 TABLES: Mapping[str, Table] = {**papers.PAPERS, **beyond.TABLES}
 
 
@@ -57,7 +59,14 @@ def world_of(data: Sequence[str], place: Callable[[str], str] = storage.absolute
     return PAPERS, placed
 
 
-def choose(world: World, names: Sequence[str], *, costly: bool = False, authors: Sequence[str] = ()) -> Chosen:
+def choose(
+    world: World,
+    names: Sequence[str],
+    *,
+    costly: bool = False,
+    authors: Sequence[str] = (),
+    given: Mapping[str, str] = NONE,
+) -> Chosen:
     """Return what is asked for, each table once; the published checkpoints come first.
 
     Args:
@@ -65,6 +74,7 @@ def choose(world: World, names: Sequence[str], *, costly: bool = False, authors:
         names: of tables; "all" is all of them.
         costly: "all" has those beyond the papers that take longest, too.
         authors: files of the authors' checkpoints.
+        given: prepared data sets; tables on one that is not whole have a note that says so.
 
     Raises:
         UserError: no such table in this world, or checkpoints for the synth bench.
@@ -85,4 +95,9 @@ def choose(world: World, names: Sequence[str], *, costly: bool = False, authors:
         table, bound = published.table_published(world, authors)
         tables[table.key] = table
         bounds.insert(0, bound)
+    told = lacking(given)
+    for bound in bounds:
+        on = {cell.data for cell in closure(cells, bound.cells())}
+        notes = (*tables[bound.key].notes, *(text for name, text in told.items() if name in on))
+        tables[bound.key] = replace(tables[bound.key], notes=notes)
     return Chosen(tables, tuple(bounds), cells)

@@ -1,4 +1,4 @@
-"""Prepared data sets that people bring: each has to be what it is said to be."""
+"""Prepared data sets that people bring: each has to be what it is said to be, and is told of when it is not whole."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from pipeline.core import storage
 from pipeline.core.errors import UserError, problem
 from pipeline.data.store.published import MANIFEST
+from pipeline.reproduce.official import OFFICIAL
+from pipeline.reproduce.world import DATA
 
 
 def manifest_of(name: str, root: str) -> Mapping[str, Any]:
@@ -24,13 +26,34 @@ def manifest_of(name: str, root: str) -> Mapping[str, Any]:
 
 
 def check_given(given: Mapping[str, str]) -> None:
-    """Open every data set that people bring.
+    """Make sure that every data set that people bring is there, and the one that it is said to be.
 
     Args:
         given: folder or URI by name.
 
     Raises:
-        UserError: one is not there.
+        UserError: one is not there, or another one is: its results would stand beside the wrong paper's.
     """
     for name, root in given.items():
-        manifest_of(name, root)
+        if (found := manifest_of(name, root)["name"]) != name:
+            fix = f"write {found}={root}" if found in DATA else "correct the path"
+            what = f"--data {name} names another data set"
+            raise UserError(problem(what, got=f"{root}, which is {found}", allowed=name, fix=fix))
+
+
+def lacking(given: Mapping[str, str]) -> dict[str, str]:
+    """Say of every data set that has other videos than the official one how many it has, by name.
+
+    Args:
+        given: folder or URI by name; all have been checked.
+    """
+    found = {}
+    for name, root in given.items():
+        official, counts = OFFICIAL[name], manifest_of(name, root)["counts"]["by_split"]
+        here = tuple(counts.get(split, 0) for split in official.named)
+        whole = (official.trained, official.tested)
+        if here != whole:
+            pairs = zip(official.named, here, whole, strict=True)
+            told = ", ".join(f"{split} {count:,} of {of:,}" for split, count, of in pairs)
+            found[name] = f"{DATA[name]} as it is given is not the whole one: {told} videos."
+    return found

@@ -22,6 +22,8 @@ class Official:
     """Videos of the training split; of two-stream data sets in fold 1."""
     tested: int
     """Videos of the split that tables are about: validation, or the test of fold 1."""
+    named: tuple[str, str]
+    """Both splits as a manifest counts them."""
     frames_gb: float
     """Prepared frames, gigabytes."""
     frames_told: str = ""
@@ -39,6 +41,7 @@ OFFICIAL: Mapping[str, Official] = {
         splits="220,847 videos: train 168,913, validation 24,777, test 27,157 without labels",
         trained=168_913,
         tested=24_777,
+        named=("train", "validation"),
         frames_gb=290,
     ),
     "ssv1": Official(
@@ -48,6 +51,7 @@ OFFICIAL: Mapping[str, Official] = {
         splits="train 86,017, validation 11,522, and the test part without labels",
         trained=86_017,
         tested=11_522,
+        named=("train", "validation"),
         frames_gb=34,
         frames_told="reckoned, not measured: the labelled videos, with 45.7 frames each as in V2, 7.6 kB a frame",
     ),
@@ -58,6 +62,7 @@ OFFICIAL: Mapping[str, Official] = {
         splits="13,320 videos: train 9,537, test 3,783 in fold 1 (2: 9,586, 3,734; 3: 9,624, 3,696)",
         trained=9_537,
         tested=3_783,
+        named=("train/1", "test/1"),
         frames_gb=67,
         pairs=2.5e6,
         flow_gb=17,
@@ -69,6 +74,7 @@ OFFICIAL: Mapping[str, Official] = {
         splits="6,766 videos: train 3,570, test 1,530, unused 1,666 in every fold",
         trained=3_570,
         tested=1_530,
+        named=("train/1", "test/1"),
         frames_gb=17,
         pairs=0.63e6,
         flow_gb=4,

@@ -202,11 +202,9 @@ def test_the_total_of_all_is_less_than_that_of_its_tables(told):
     assert any(line.startswith("disk: about 408 GB of frames, 21 GB of flow, ") for line in shown["all", "total"])
 
 
-def test_what_is_given_is_not_counted(tmp_path):
+def test_what_is_given_is_not_counted(tmp_path, lay_frames):
     """Data that are prepared take no more disk; the rest stays."""
-    (tmp_path / "ssv2").mkdir()
-    (tmp_path / "ssv2" / "manifest.json").write_text('{"passport": "p"}')
-    given = ["s0-table-1", "--data", f"ssv2={tmp_path}/ssv2", "--out", str(tmp_path / "out")]
+    given = ["s0-table-1", "--data", lay_frames(tmp_path / "ssv2", "ssv2"), "--out", str(tmp_path / "out")]
     text = needs_text(*ask(parse(given)), 100.0)
     assert "4 trainings: 550.0 GPU hours" in text
     assert "of frames" not in text

@@ -1,7 +1,6 @@
 """Checkpoints that are at hand: the authors' are tested first, in a table apart; torchvision's are first weights."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import pytest
@@ -31,11 +30,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def desk(folder, tmp_path):
-    for name in ("ssv2", "ucf101"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "manifest.json").write_text(json.dumps({"passport": name}))
-    given = [f"ssv2={tmp_path}/ssv2", f"ucf101={tmp_path}/ucf101"]
+def desk(folder, tmp_path, lay_frames):
+    given = [lay_frames(tmp_path / name, name) for name in ("ssv2", "ucf101")]
     return ask(parse(["all", "--data", *given, "--checkpoints", str(folder), "--out", str(tmp_path / "out")]))[0]
 
 

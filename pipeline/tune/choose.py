@@ -1,22 +1,26 @@
-"""Which trial is best: the pair (edited, other) is judged, since one accuracy over all hides what it cost.
+"""Which trial is best: edited classes, other classes and attention are judged, since one number hides what it cost.
 
-Rule: among the trials whose top-1 of the other classes is at most a margin below the control's, the one with the
-highest top-1 of the edited classes; of equals the one whose attention is nearer to held-out edits, then the first. The
-control takes part, so a sweep in which nothing helps says so. Where no classes are edited there is one group, "all".
+Rule: a trial that is worse than the control in any of the three may not win: top-1 of the edited classes lower, of the
+others lower by more than a margin, attention farther from held-out edits. Of the rest, those are as good as the best
+whose edited top-1 lies in the 95 % interval of the highest; the one with the nearest attention wins, of equals the one
+with the higher edited top-1, then the first. The control takes part, so a sweep in which nothing helps says so.
+
+Without held-out edits the highest top-1 wins. Where no classes are edited there is one group, "all".
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.eval.metrics import Z_95, Interval
+from pipeline.eval.metrics import Z_95, Interval, wilson
 from pipeline.finetune.table import Share
 from pipeline.tune.ledger import Rung, Trial
 
 EDITED, OTHER, ALL = "edited", "other", "all"
+ATTENTION = "attention"
 OUTRANKED = 200.0
-"""Percent that a rung loses when its other classes have fallen too far. Above 100, so that it ranks below every rung
-where they have not, even at 100 % against 0 %."""
+"""Percent that a rung loses when its other classes have fallen too far, or its attention has. Above 100 and a video's
+worth, so that it ranks below every rung where neither has, even at 100 % against 0 %."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Score:
         """Return top-1 of a group."""
         share = self.shares[group]
         return 100.0 * share.hits / share.videos if share.videos else math.nan
+
+    @property
+    def distance(self) -> float:
+        """Of attention to held-out edits; infinite where nobody knows it, which is never better than a known one."""
+        return self.heldout.value if self.heldout is not None else math.inf
 
 
 def score_of(rung: Rung, videos: int) -> Score:
@@ -65,27 +74,41 @@ def last_score(trial: Trial, videos: int) -> Score | None:
     return score_of(trial.rungs[-1], videos) if trial.rungs else None
 
 
-def is_allowed(score: Score, control: Score | None, margin: float) -> bool:
-    """Return whether the other classes have not fallen too far.
+def losses(score: Score, control: Score | None, margin: float) -> list[str]:
+    """Return in what a trial is worse than the control; one that is in anything may not win.
 
     Args:
         score: of a trial.
         control: of the control at the same epoch; None: nothing to hold it against.
-        margin: percent points that the other classes may lose.
+        margin: percent points that the other classes may lose. The edited ones may lose none: they are to rise.
     """
-    _, *others = score.groups
-    return control is None or all(score.percent(group) >= control.percent(group) - margin for group in others)
+    if control is None:
+        return []
+    first, *others = score.groups
+    floors = {first: control.percent(first)} | {group: control.percent(group) - margin for group in others}
+    lost = [group for group, floor in floors.items() if score.percent(group) < floor]
+    # Asked the other way round, so that a distance that is no number counts as a loss.
+    is_near = control.heldout is None or score.distance <= control.distance
+    return lost if is_near else [*lost, ATTENTION]
 
 
 def rank_of(score: Score, control: Score | None, margin: float) -> float:
     """Return one number that orders trials on the way, for schedulers that stop some early.
 
+    It is the top-1 of the edited classes in percent, less what the distance of attention to held-out edits (0 to 1)
+    makes of one video's worth, so that it decides between equals alone; and less 200 where the other classes or
+    attention are worse than the control's. No gain of the edited classes makes up for that. Who is as good as the best
+    it cannot say: a trial has its number before the best is known.
+
     Args:
         score: of a trial.
         control: of the control at the same epoch; None: nothing to hold it against.
         margin: percent points that the other classes may lose.
     """
-    return score.percent(score.groups[0]) - OUTRANKED * (not is_allowed(score, control, margin))
+    first = score.groups[0]
+    is_paid_for = bool(set(losses(score, control, margin)) - {first})
+    known = min(1.0, score.distance) if score.heldout is not None else 0.0
+    return score.percent(first) - 100.0 * known / (score.shares[first].videos + 1) - OUTRANKED * is_paid_for
 
 
 def winner(scores: Mapping[int, Score], control: int, margin: float) -> int:
@@ -97,25 +120,47 @@ def winner(scores: Mapping[int, Score], control: int, margin: float) -> int:
         margin: percent points that the other classes may lose against it.
     """
     held = scores[control]
-    allowed = [n for n, score in scores.items() if n == control or is_allowed(score, held, margin)]
+    return min(
+        as_good(scores, control, margin),
+        key=lambda number: (scores[number].distance, -scores[number].percent(held.groups[0]), number),
+    )
+
+
+def as_good(scores: Mapping[int, Score], control: int, margin: float) -> list[int]:
+    """Return the trials that may win and whose edited top-1 cannot be told from the highest one's.
+
+    Both are right about the same videos, mostly: at a correlation of 1/2 the difference of two shares spreads as much
+    as each of them does, so the interval of the one is the test of the other. Which videos a trial had right is not
+    kept, so there is no paired test.
+    """
+    held = scores[control]
     first = held.groups[0]
+    allowed = [n for n, score in scores.items() if n == control or not losses(score, held, margin)]
+    best = max((scores[n] for n in allowed), key=lambda score: score.percent(first))
+    floor = best.percent(first)
+    if held.heldout is not None:
+        floor = 100.0 * wilson(best.shares[first].hits, best.shares[first].videos).low
+    return [number for number in allowed if scores[number].percent(first) >= floor]
 
-    def order(number: int) -> tuple[float, float, int]:
-        score = scores[number]
-        return -score.percent(first), score.heldout.value if score.heldout else math.inf, number
 
-    return min(allowed, key=order)
+def goods(scores: Sequence[Score]) -> list[tuple[float, ...]]:
+    """Return what is to be raised of each score: top-1 of every group, and how near attention is to held-out edits.
+
+    Nearness is left out where one of them lacks it: a clip length may show none of the frames that people set.
+    """
+    has_distance = bool(scores) and all(score.heldout is not None for score in scores)
+    return [
+        (*(score.percent(group) for group in score.groups), *((-score.distance,) if has_distance else ()))
+        for score in scores
+    ]
 
 
 def front(scores: Mapping[int, Score]) -> list[int]:
     """Return the trials that no other trial beats in all groups and in attention together (Pareto), best first."""
-
-    def goods(score: Score) -> Sequence[float]:
-        return (*(score.percent(g) for g in score.groups), -score.heldout.value if score.heldout else 0.0)
+    found = dict(zip(scores, goods(list(scores.values())), strict=True))
 
     def beaten(one: Sequence[float]) -> bool:
-        others = (goods(score) for score in scores.values())
-        return any(all(b >= a for a, b in zip(one, other, strict=True)) and other != one for other in others)
+        return any(all(b >= a for a, b in zip(one, other, strict=True)) and other != one for other in found.values())
 
-    kept = [number for number, score in scores.items() if not beaten(goods(score))]
-    return sorted(kept, key=lambda number: -goods(scores[number])[0])
+    kept = [number for number, one in found.items() if not beaten(one)]
+    return sorted(kept, key=lambda number: -found[number][0])

@@ -34,13 +34,13 @@ STATES = ["finished", "finished", "finished", "stopped", "failed"]
 
 @pytest.fixture
 def swept(tiny_checkpoint, batch, overrides, tmp_path):
-    """Trial 1 is good, 2 pays with the other classes, 3 was stopped early, 4 failed."""
+    """Trial 1 is good, 2 pays with the other classes, 3 was stopped early, 4 failed; attention comes nearer in turn."""
     target = edits_target(tiny_checkpoint, str(tmp_path), "best", [batch], overrides)
     request = Request(name="made-up", target=target, space=parse(SEARCH, target.recipe), trials=4)
     trials = []
     for number, (values, (edited, other), state) in enumerate(zip(VALUES, HITS, STATES, strict=True)):
         counts = {"edited_hits": edited, "edited_videos": 100, "other_hits": other, "other_videos": 200}
-        near = {"heldout_videos": 9, "heldout_mse": 0.1 + number / 100, "heldout_sd": 0.05}
+        near = {"heldout_videos": 9, "heldout_mse": 0.2 - number / 100, "heldout_sd": 0.05}
         rung = Rung(step=2, epoch=2.0, metrics=counts | near)
         why = "it did" if state == "failed" else ""
         key = f"{number:012d}"
@@ -66,6 +66,50 @@ def test_the_winner_is_of_trials_that_ended_and_cost_the_others_little(swept, tm
     assert script[1] == f"# trial 1 of sweep made-up: run {1:012d}, checkpoint /c/1"
     assert (results["run"], results["checkpoint"], results["note"]) == (f"{1:012d}", "/c/1", "")
     assert summary.metrics["sweep/winner/edited/top1"] == 50.0
+    assert summary.metrics["sweep/winner/heldout_mse"] == pytest.approx(0.19)
+    assert summary.metrics["sweep/control/heldout_mse"] == pytest.approx(0.2)
+    assert "worse than the control, so they may not win: trials 2 (other classes)" in lines
+    assert (results["lost"], results["as_good"]) == ({"2": ["other"]}, [1])
+
+
+def with_trial(swept, number, **metrics):
+    """The sweep with other metrics in the last rung of a trial."""
+    old = swept.trials[number]
+    rung = replace(old.rungs[-1], metrics={**old.rungs[-1].metrics, **metrics})
+    trials = [replace(old, rungs=(rung,)) if trial is old else trial for trial in swept.trials]
+    return replace(swept, trials=tuple(trials))
+
+
+def test_attention_chooses_between_those_that_are_as_good_and_says_so(swept, tmp_path):
+    """45 of 100 lies in the interval of 50 of 100, which is 40.4 to 59.6."""
+    near = with_trial(swept, 2, edited_hits=45, other_hits=180)
+    summary = summarise(near, str(tmp_path / "near"))
+    assert summary.winner.number == 2
+    lines = summary.text.splitlines()
+    assert "as good in the edited classes, between which attention chose: trial 1, trial 2" in lines
+    (rule,) = (line for line in lines if line.startswith("winner: "))
+    for words in (
+        "the lowest held-out mse among trials whose edited classes are not below the control's",
+        "whose other classes are at most 1 points below",
+        "whose attention is no farther from held-out edits (held-out mse) than the control's",
+        "it lies in the 95 % interval of that",
+    ):
+        assert words in rule
+    assert json.loads((tmp_path / "near" / "results.json").read_text())["rule"] == rule
+    far = with_trial(near, 2, heldout_mse=0.21)
+    summary = summarise(far, str(tmp_path / "far"))
+    assert summary.winner.number == 1
+    assert "worse than the control, so they may not win: trials 2 (attention)" in summary.text.splitlines()
+
+
+def test_the_one_number_of_a_scheduler_is_told(swept, tmp_path):
+    assert "by one number" not in summarise(swept, str(tmp_path / "fifo")).text
+    halved = replace(swept, request=replace(swept.request, scheduler="asha"))
+    assert (
+        "on the way asha went by one number: edited top-1 in percent, of equals the lower held-out mse; 200 less, "
+        "whatever was gained, where the other classes are lower by more than the margin or attention is farther than "
+        "the control's at the same epoch"
+    ) in summarise(halved, str(tmp_path / "asha")).text.splitlines()
 
 
 def test_the_winning_command_runs_and_is_the_winning_recipe(swept, tmp_path, capsys):
@@ -130,7 +174,11 @@ def test_a_recipes_winner_is_a_command_too(tmp_path, capsys):
     swept = Swept(Request(name="s", target=target, space=space, trials=1), str(tmp_path), tuple(trials), 4, "", "")
     summary = summarise(swept, str(tmp_path / "out"))
     assert summary.winner.number == 1
-    assert "the highest top-1 of all videos" in summary.text
+    assert "winner: the highest top-1 of all videos; the control takes part" in summary.text.splitlines()
+    assert "attention" not in summary.text
+    halved = replace(swept, request=replace(swept.request, scheduler="asha"))
+    told = summarise(halved, str(tmp_path / "asha")).text.splitlines()
+    assert "on the way asha went by one number: all top-1 in percent" in told
     assert guarded(train_stabn, [*shlex.split(summary.command)[2:], "--describe"]) == 0
     printed = capsys.readouterr().out
     for line in ("optim.lr = 1e-05", "optim.milestones = [1.0, 2.0]", "train.epochs = 3"):

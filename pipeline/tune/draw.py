@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.core.errors import UserError, problem
-from pipeline.tune.choose import last_score
+from pipeline.tune.choose import goods, last_score
 from pipeline.tune.ledger import CONTROL, Identity, Ledger, Trial, key_of
 from pipeline.tune.space import Distribution, Space, as_text
 from pipeline.tune.trial import Setting
@@ -64,23 +64,25 @@ def _values(
 def _proposed(
     number: int, attempt: int, space: Space, identity: Identity, ledger: Ledger, setting: Setting
 ) -> dict[str, Any]:
-    """Ask Optuna (TPE; of several groups a multi-objective one), which is told of every trial that is done.
+    """Ask Optuna (TPE), which is told of every trial that is done, and of everything that may rise or fall in it.
 
-    A study is made anew for every trial: its state is the ledger, and no file of its own can disagree with it.
+    Edited and other classes and the nearness of attention to held-out edits are an objective each, so that it looks for
+    trials that are good in all. A study is made anew for every trial: its state is the ledger, and no file of its own
+    can disagree with it.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     trials = [trial for trial in ledger.trials() if trial.is_done and trial.number != CONTROL]
     found = [(trial, score) for trial in trials if (score := last_score(trial, setting.videos)) is not None]
-    groups = next((len(score.groups) for _, score in found), 1)
+    results = goods([score for _, score in found])
+    objectives = len(results[0]) if results else 1
     seed = int(np.random.SeedSequence([identity.seed, number, attempt]).generate_state(1)[0])
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, len(space.fields) * 2))
-    study = optuna.create_study(directions=["maximize"] * groups, sampler=sampler)
+    study = optuna.create_study(directions=["maximize"] * objectives, sampler=sampler)
     domains = {one.path: _domain(one) for one in space.fields}
-    for trial, score in found:
+    for (trial, _), values in zip(found, results, strict=True):
         told = {one.path: _told(one, trial.values) for one in space.fields}
-        values = [score.percent(group) for group in score.groups]
         study.add_trial(optuna.trial.create_trial(params=told, distributions=domains, values=values))
     asked = study.ask(domains).params
     return {one.path: _heard(one, asked[one.path]) for one in space.fields}

@@ -19,7 +19,8 @@ SPACE = parse(["edits.gamma_t=log(0.1,100)", "optim.schedule=choice(multistep,co
 
 
 def drawn(folder, numbers, searcher="random", space=SPACE, seed=0, told=None):
-    """Draw trials in order; `told` gives each of them (edited, other) hits of 100 before the next is drawn."""
+    """Draw trials in order; `told` gives each of them (edited, other) hits of 100 before the next is drawn, and may
+    give the distance of attention to held-out edits as a third."""
     ledger = Ledger(str(folder), "s")
     setting = Setting(
         root=str(folder),
@@ -38,8 +39,9 @@ def drawn(folder, numbers, searcher="random", space=SPACE, seed=0, told=None):
         found.append(trial)
         if told:
             hits = told(trial)
+            near = {"heldout_videos": 9, "heldout_mse": hits[2], "heldout_sd": 0.1} if len(hits) > 2 else {}
             metrics = {"edited_videos": 100, "other_videos": 100, "edited_hits": hits[0], "other_hits": hits[1]}
-            ledger.update(number, state="finished", rungs=(Rung(step=1, epoch=1.0, metrics=metrics),))
+            ledger.update(number, state="finished", rungs=(Rung(step=1, epoch=1.0, metrics=metrics | near),))
     return found
 
 
@@ -95,3 +97,15 @@ def test_optuna_proposes_what_was_good_and_the_same_again(tmp_path):
     drawn(tmp_path / "b", range(20), searcher="optuna", space=space, told=told)
     again = drawn(tmp_path / "b", range(41), searcher="optuna", space=space, told=told)
     assert [t.values for t in again] == [t.values for t in found]
+
+
+def test_optuna_looks_for_attention_near_what_people_said(tmp_path):
+    """No accuracy moves, and attention comes nearest at gamma_t = 10."""
+    space = parse(["edits.gamma_t=log(0.1,1000)"], RECIPE)
+
+    def told(trial):
+        return 50, 80, 0.1 + 0.2 * abs(log10(trial.values.get("edits.gamma_t", 0.1)) - 1.0)
+
+    found = drawn(tmp_path, range(41), searcher="optuna", space=space, told=told)
+    late = [t.values["edits.gamma_t"] for t in found[26:]]
+    assert sum(3 < gamma < 33 for gamma in late) >= 10

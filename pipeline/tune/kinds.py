@@ -18,6 +18,7 @@ from pipeline.train.clip_task import ClipTask
 from pipeline.train.feeding import OpenFeed, PreparedFeed
 from pipeline.train.recipe import Recipe, RunRecipe
 from pipeline.train.task import OpenTask
+from pipeline.tune.choose import ATTENTION
 from pipeline.tune.ledger import CONTROL
 from pipeline.tune.space import Values, with_values
 from pipeline.tune.watched import WatchedFeed, WatchedTask
@@ -48,6 +49,8 @@ class Target:
     inputs: Mapping[str, str] = field(default_factory=dict)
     """What decides the results beside the recipe and its data, by name: weights that are trained on, the stage of a
     system."""
+    told_of: str = ""
+    """What its validations say beside top-1, by which trials are proposed and stopped too: attention."""
     caution: str = f"{SEEN}: score it again on others."
     command_note: str = ""
     """How the command's result differs from the trial's; empty: it is the same training."""
@@ -78,6 +81,7 @@ def edits_target(
         command=("jobs/finetune_edits.py", *where, "--which", "last", "--control", *overrides),
         control={"edits.gamma_t": 0.0, "edits.gamma_s": 0.0},
         inputs={"base": digest_of(base)},
+        told_of=ATTENTION,
         caution=f"{SEEN}: score it again on others. Last checkpoints are compared.",
     )
 

@@ -95,6 +95,9 @@ class Identity:
     """Digest of all data that a trial reads, wherever it lies."""
     passport_parts: Mapping[str, str]
     """By which other data are told."""
+    told_of: str = ""
+    """What searcher and scheduler hear of beside top-1: attention, of a fine-tuning. Empty where neither hears of any
+    result, and in a sweep from before attention counted."""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Random; MLflow's parent run carries it."""
 
@@ -143,6 +146,12 @@ class Ledger:
         for what in ("target", "schedule"):
             changed += differences({what: getattr(old, what)}, {what: getattr(asked, what)})
         changed += _other_data(old, asked)
+        if old.told_of != asked.told_of:
+            tell = {what: f"top-1 and {what}" if what else "top-1 alone" for what in (old.told_of, asked.told_of)}
+            changed.append(
+                f"its {asked.searcher} and {asked.scheduler} judged by {tell[old.told_of]} -> {tell[asked.told_of]} "
+                "(begun by another version of this code, which cannot be undone: give another --name)"
+            )
         for what in ("space", "searcher", "scheduler", "seed", "points"):
             if getattr(old, what) != getattr(asked, what):
                 changed.append(f"{what} {_words(getattr(old, what))} -> {_words(getattr(asked, what))}")

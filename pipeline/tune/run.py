@@ -161,6 +161,7 @@ def identity_of(request: Request, data: Passport) -> Identity:
 
     How many trials there are and how many train at once is free. So is the margin where nothing is stopped early: it
     then only ranks what has been trained. Another one stops other trials, or exchanges others, so there it is compared.
+    Likewise what trials are judged by: nobody asks where values are random and every trial is trained to its end.
 
     Args:
         request: what a person asks for.
@@ -183,6 +184,7 @@ def identity_of(request: Request, data: Passport) -> Identity:
         target={"job": request.target.command[0], **request.target.inputs},
         passport=data.digest,
         passport_parts=dict(data.parts),
+        told_of=request.target.told_of if request.searcher == "optuna" or request.scheduler != "fifo" else "",
     )
 
 

@@ -75,10 +75,21 @@ def test_a_sweep_that_says_nothing_of_its_data_does_not_go_on(tmp_path):
     ledger = Ledger(str(tmp_path), "s")
     ledger.open(identity())
     uri = storage.join(ledger.folder, SWEEP)
-    new = ("target", "schedule", "passport", "passport_parts")
+    new = ("target", "schedule", "passport", "passport_parts", "told_of")
     storage.write_json(uri, {key: value for key, value in storage.read_json(uri).items() if key not in new})
     with pytest.raises(UserError, match=r"target\.job 'absent' -> 'j'; .*data passport absent -> aa"):
         ledger.open(identity())
+
+
+def test_a_sweep_from_before_attention_counted_goes_on_where_nobody_asks_for_it(tmp_path):
+    """Values at random or of a training: nothing depends on attention. Else others would be proposed and stopped."""
+    ledger = Ledger(str(tmp_path), "s")
+    ledger.open(identity())
+    uri = storage.join(ledger.folder, SWEEP)
+    storage.write_json(uri, {key: value for key, value in storage.read_json(uri).items() if key != "told_of"})
+    assert ledger.open(identity())[1]
+    with pytest.raises(UserError, match=r"judged by top-1 alone -> top-1 and attention \(.*give another --name"):
+        ledger.open(identity(told_of="attention"))
 
 
 def test_a_rung_that_is_told_again_counts_once():

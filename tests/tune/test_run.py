@@ -12,7 +12,8 @@ from mlflow import MlflowClient
 from pipeline.core.errors import UserError
 from pipeline.core.ray_session import connect
 from pipeline.data.store.catalog import Passport
-from pipeline.tune.kinds import edits_target
+from pipeline.train.recipe import Recipe
+from pipeline.tune.kinds import edits_target, recipe_target
 from pipeline.tune.ledger import Ledger
 from pipeline.tune.run import Request, check, identity_of, sweep
 from pipeline.tune.space import parse
@@ -170,6 +171,17 @@ def test_another_base_is_another_sweep(request_for, tmp_path):
     other = replace(request, target=replace(request.target, inputs={"base": "0"}))
     with pytest.raises(UserError, match=r"target\.base '\w+' -> '0'"):
         ledger.open(identity_of(other, data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told_of"),
+    [({}, ""), ({"searcher": "grid"}, ""), ({"searcher": "optuna"}, "attention"), ({"scheduler": "asha"}, "attention")],
+)
+def test_attention_is_part_of_a_sweep_where_someone_goes_by_it(request_for, changes, told_of):
+    request = request_for(**changes)
+    assert identity_of(request, Passport("p", {})).told_of == told_of
+    training = replace(request, target=recipe_target("stabn_demo", Recipe(name="stabn_demo"), "runs", []))
+    assert identity_of(training, Passport("p", {})).told_of == ""
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
 
 from jobs import demo_sweep
 from jobs.cli import guarded
@@ -23,6 +24,7 @@ from pipeline.core import storage
 from pipeline.finetune.edits import read_edits
 from pipeline.tune.ledger import Ledger
 
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 ROOT = Path(__file__).parents[2]
 
 
@@ -104,6 +106,15 @@ def test_the_same_command_goes_on_and_anew_starts_over(demo, monkeypatch, capsys
     assert start() == set()
 
 
+def nested(runs):
+    """What a person sees of the sweep in the demo's MLflow store: its parents, and its trials as children."""
+    client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    found = client.search_runs(experiments, "tags.`star.sweep` = 'demo-sweep'")
+    parents = [one for one in found if "mlflow.parentRunId" not in one.data.tags]
+    return parents, [one for one in found if one not in parents]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
@@ -142,3 +153,10 @@ def test_the_demo_survives_the_death_of_its_driver(tmp_path):
     assert len(results["trials"]) == 13
     for picture in ("fields.png", "parallel.png"):
         assert (out / "sweep" / picture).read_bytes().startswith(b"\x89PNG")
+    parents, children = nested(out / "runs")
+    assert [one.info.run_name for one in parents] == ["demo-sweep"]
+    assert {one.data.tags["mlflow.parentRunId"] for one in children} == {parents[0].info.run_id}
+    # One each: a trial that the kill cut short goes on in the run that it had begun.
+    assert sorted(int(one.data.tags["star.trial"]) for one in children) == list(range(13))
+    assert {one.info.run_id for one in children} == {trial.mlflow_run_id for trial in trials}
+    assert {one.info.status for one in (*parents, *children)} == {"FINISHED"}

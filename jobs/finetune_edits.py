@@ -41,6 +41,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--control", action="store_true", help="train the gamma = 0 control too")
     add("--register", default="", metavar="NAME", help="model that the result becomes a version of")
     add("--truth", type=path, default="", metavar="FILE", help="make_synth's truth.parquet: where the action is")
+    add("--explanations", type=int, default=8, metavar="N", help="clips whose explanations are judged (8; 0: none)")
     add("--out", type=path, default="", metavar="URI", help="folder of the results (evaluations/NAME)")
     add("--describe", action="store_true", help="print the recipe, train nothing")
     add("--batch", type=int, default=8, help="clips of a forward pass in the evaluation (8)")
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job = job_for(recipe, base, args.batch)
     ray_session.connect(job.cpus())
     dataset = PreparedDataset.open(recipe.data.root)
-    result = report({"before": base, **found}, edits, dataset, job, out, active, known)
+    result = report({"before": base, **found}, edits, dataset, job, out, active, known, args.explanations)
     print(f"{result.text}\n  results  {here(out)}", flush=True)
     for run in runs.values():
         uri, run_id = run.tracking_uri, run.mlflow_run_id

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.feed.place import Place
 from pipeline.eval.compare import Paired
 from pipeline.eval.deletion import MODES
 from pipeline.eval.evaluate import Evaluation
@@ -15,8 +16,8 @@ from pipeline.eval.explainers import NAMES, Method
 from pipeline.eval.faithful import KINDS, UNITS, Benchmark, Units
 from pipeline.eval.load import Inversion
 from pipeline.eval.metrics import Counts, Interval
-from pipeline.eval.place import Pointing
-from pipeline.eval.truth import Agreement
+from pipeline.eval.place import Known, Pointing, point
+from pipeline.eval.truth import Agreement, BoolArray, compare
 
 INVERSION_NAMES: Mapping[Inversion, str] = {
     "none": "as trained",
@@ -67,6 +68,31 @@ class Judged:
         """Return the agreement of a method's frames or places with the truth; None where nothing was compared."""
         found = (self.when if units == "frames" else self.where).get(method)
         return found.auc if found is not None and found.clips else None
+
+
+def judged(
+    benchmark: Benchmark,
+    active: Mapping[str, BoolArray],
+    known: Mapping[str, Known],
+    places: Mapping[str, Place],
+    drops: Mapping[Inversion, Paired],
+) -> Judged:
+    """Hold each method's explanations against what is known.
+
+    Args:
+        benchmark: the explanations, and what happens to the network as they are followed.
+        active: active frames by video; empty where nobody knows them.
+        known: where the object is, by video; empty where nobody knows.
+        places: what a clip shows of each video.
+        drops: what inverting attention costs; empty where nothing was inverted.
+
+    Raises:
+        UserError: truth of other videos.
+    """
+    rows = {m: [row for row in benchmark.rows if row["method"] == m] for m in benchmark.curves}
+    when = {method: compare(own, active) for method, own in rows.items()} if active else {}
+    where = {method: point(own, known, places) for method, own in rows.items()} if known else {}
+    return Judged(benchmark=benchmark, when=when, where=where, drops=drops)
 
 
 def explanations_table(judged: Judged) -> str:

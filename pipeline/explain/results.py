@@ -12,8 +12,7 @@ from pipeline.core.errors import UserError, problem
 from pipeline.data.store.prepared import PreparedDataset
 from pipeline.eval import place, report, truth
 from pipeline.eval.evaluate import Evaluation
-from pipeline.eval.explainers import Method
-from pipeline.eval.faithful import Benchmark, Row
+from pipeline.eval.faithful import Benchmark
 from pipeline.eval.load import Inversion, Recogniser
 from pipeline.eval.predict import PredictJob
 from pipeline.explain.confusion import draw_confusion
@@ -130,18 +129,11 @@ def judge(results: Results, evaluation: Evaluation, benchmark: Benchmark, truth_
     Raises:
         UserError: no such truth, or truth of other videos.
     """
-    drops = evaluation.inversion_drops()
-    if not truth_uri:
-        return report.Judged(benchmark=benchmark, drops=drops)
-    rows: dict[Method, list[Row]] = {m: [row for row in benchmark.rows if row["method"] == m] for m in benchmark.curves}
-    active = truth.read_truth(truth_uri)
-    where: dict[Method, place.Pointing] = {}
-    if place.has_boxes(truth_uri):  # people who know when an action is need not know where
-        known = place.read_known(truth_uri)
-        places = place.centre_places(results.dataset, results.job.protocol.clip)
-        where = {method: place.point(own, known, places) for method, own in rows.items()}
-    when = {method: truth.compare(own, active) for method, own in rows.items()}
-    return report.Judged(benchmark=benchmark, when=when, where=where, drops=drops)
+    active = truth.read_truth(truth_uri) if truth_uri else {}
+    # People who know when an action is need not know where.
+    known = place.read_known(truth_uri) if truth_uri and place.has_boxes(truth_uri) else {}
+    places = place.centre_places(results.dataset, results.job.protocol.clip)
+    return report.judged(benchmark, active, known, places, evaluation.inversion_drops())
 
 
 def _agreement(results: Results, predictions: str, truth_uri: str) -> truth.Agreement:

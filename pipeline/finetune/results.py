@@ -10,8 +10,10 @@ import numpy as np
 from pipeline.core import storage
 from pipeline.data.records import PreparedVideo
 from pipeline.data.store.prepared import PreparedDataset
+from pipeline.eval import faithful
+from pipeline.eval import report as explained
 from pipeline.eval.load import load
-from pipeline.eval.place import Known
+from pipeline.eval.place import Known, centre_places
 from pipeline.eval.predict import PredictJob
 from pipeline.eval.protocol import protocol_of
 from pipeline.eval.truth import BoolArray
@@ -31,7 +33,8 @@ class Result:
 
     text: str
     metrics: dict[str, float]
-    """Top-1 in percent by network and group, and agreement with known places, under the names that MLflow shows."""
+    """Top-1 in percent by network and group, agreement with known places, and how faithful explanations are, under the
+    names that MLflow shows."""
 
 
 def job_for(recipe: FinetuneRecipe, checkpoint: str, batch: int) -> PredictJob:
@@ -60,6 +63,7 @@ def report(
     out: str,
     active: Mapping[str, BoolArray] | None = None,
     known: Mapping[str, Known] | None = None,
+    explanations: int = 0,
 ) -> Result:
     """Measure networks on the test split and on held-out edits, and write what was found; Ray must be connected.
 
@@ -71,6 +75,7 @@ def report(
         out: folder, a path or URI.
         active: known active frames by video, of synthetic videos.
         known: where the object is in them as well, if edits say where people pointed.
+        explanations: clips of the test split whose explanations are judged, of every network.
     """
     trained_split = load(checkpoints["before"]).recipe.data.train_split
     by_id = {video.id: video for video in dataset.videos(trained_split, job.fold)}
@@ -84,6 +89,13 @@ def report(
     found: dict[str, Any] = numbers(answers, edits.classes)
     found |= {"edits": edits.sentence(), "measured": {name: one.facts() for name, one in measured.items()}}
     text = _text(measured, edits, dataset, job)
+    logged: dict[str, float] = {}
+    for name, checkpoint in checkpoints.items() if explanations > 0 else ():
+        benchmark = faithful.measure(dataset, replace(job, checkpoint=checkpoint), explanations)
+        judged = explained.judged(benchmark, active or {}, known or {}, centre_places(dataset, job.protocol.clip), {})
+        text += f"\n\n{name}\n{explained.explanations_table(judged)}"
+        found["measured"][name]["explanations"] = explained.explanations_metrics(judged)
+        logged |= explained.explanations_flat(judged, f"finetune/{name}")
     storage.publish_bytes(storage.join(out, "table.txt"), (text + "\n").encode())
     encoded = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     storage.publish_bytes(storage.join(out, "metrics.json"), encoded.encode())
@@ -95,7 +107,7 @@ def report(
     }
     pointing = {name: one.where.truth for name, one in measured.items() if one.where is not None}
     metrics |= {f"finetune/{name}/on_object_auc": p.auc.value for name, p in pointing.items() if p and p.clips}
-    return Result(text, metrics)
+    return Result(text, metrics | logged)
 
 
 def _text(measured: Mapping[str, Measured], edits: Edits, dataset: PreparedDataset, job: PredictJob) -> str:

@@ -1,6 +1,7 @@
 """The fine-tuning job from its command line to its table, with the control beside it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from jobs.cli import guarded
 from jobs.finetune_edits import main
@@ -54,7 +56,7 @@ def test_a_fine_tuning_is_compared_with_its_base_and_its_control(
     pq.write_table(pa.table({"id": ids, "active": [[t % 2 == 0 for t in range(20)]] * 7}), truth)
     arguments = ["--run", tiny_checkpoint, "--batches", sealed(tmp_path / "batches"), "--storage", str(runs)]
     arguments += ["--name", "n", "--control", "--truth", str(truth), "--out", str(out), "compute.data_cpus=0"]
-    arguments += ["--register", "star-tiny"]
+    arguments += ["--register", "star-tiny", "--explanations", "2"]
     assert guarded(main, [*arguments, "optim.lr=0.05", "train.epochs=4", "edits.gamma_t=30"]) == 0
 
     printed = capsys.readouterr().out
@@ -77,6 +79,9 @@ def test_a_fine_tuning_is_compared_with_its_base_and_its_control(
         )
         assert found["measured"][name]["heldout_videos"] == 1
         assert found["measured"][name]["truth"]["clips"] == 7
+        judged = found["measured"][name]["explanations"]
+        assert (judged["clips"], list(judged["methods"])) == (2, ["attention", "grad_cam", "random"])
+        assert f"{judged['methods']['attention']['pixels_deletion']['area']['value']:.3f} (" in text
     assert {path.name for path in out.glob("strip-*.png")} == {"strip-1.png", "strip-2.png", "strip-3.png"}
 
     base = checkpoint.read(tiny_checkpoint).model
@@ -89,6 +94,11 @@ def test_a_fine_tuning_is_compared_with_its_base_and_its_control(
     assert snapshot.recipe["edits"]["gamma_t"] == 0.0
     edits = json.loads((runs / "n" / "run.json").read_text())["recipe"]["edits"]
     assert (edits["gamma_t"], edits["base"]) == (30.0, tiny_checkpoint)
+
+    uri, run_id = re.search(r"run      n, MLflow (\w+) at (\S+)", printed).group(2, 1)
+    logged = MlflowClient(uri).get_run(run_id).data.metrics
+    area = found["measured"]["control"]["explanations"]["methods"]["random"]["frames_insertion"]["area"]["value"]
+    assert logged["finetune/control/explain/random/frames_insertion"] == pytest.approx(area)
 
     assert "registered  models:/star-tiny/1" in printed
     registered = load(find_checkpoint("models:/star-tiny/1", str(runs)))

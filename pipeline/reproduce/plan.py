@@ -44,7 +44,7 @@ class Desk:
     batches: tuple[str, ...] = ()
     """Sealed batches that people bring."""
     weights: Mapping[str, str] = field(default_factory=dict)
-    """Files of first weights by torchvision's name; what is not there is downloaded."""
+    """Files or URLs of first weights by torchvision's name of the network."""
     _known: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Passports and keys that have been found: data sets are not exchanged while a desk works."""
 
@@ -97,7 +97,7 @@ class Desk:
         return matches(self.folder(cell), f"*/{MANIFEST}") if self.passport(cell.data) else []
 
     def files_of(self, cell: Cell) -> list[str]:
-        """Return the files that a training's first weights are read from; empty where they are downloaded."""
+        """Return the files or URLs that a training's first weights are read from."""
         recipe = self.recipe_of(cell) if cell.recipe else {}
         name = ""
         if cell.kind == "train" and recipe["init"]["source"] == "imagenet2d":

@@ -18,11 +18,19 @@ from pipeline.reproduce.world import World
 
 KEY = "authors-checkpoints"
 AUTHORS, TORCHVISION = "*.pt", "*.pth"
-FIRST = MappingProxyType({"resnet50": "0676ba61", "resnet101": "63fe2227", "inception_v3": "0cc3c7bd"})
-"""Beginnings of torchvision's file names, and of the SHA-256 of its IMAGENET1K_V1 weights, as these names have it.
+FIRST = MappingProxyType(
+    {
+        "resnet50": "resnet50-0676ba61.pth",
+        "resnet101": "resnet101-63fe2227.pth",
+        "inception_v3": "inception_v3_google-0cc3c7bd.pth",
+    }
+)
+"""Torchvision's files of its IMAGENET1K_V1 weights; a name ends with the beginning of the file's SHA-256.
 
-Without a file the same weights are downloaded, so a file changes no key of a cell.
+Without a file the same weights are downloaded, so a file changes no key of a cell; nor does it change a run, which
+knows them by that name (`train.runs`).
 """
+FROM = "https://download.pytorch.org/models/"
 
 
 def authors_in(folder: str) -> list[str]:
@@ -31,21 +39,25 @@ def authors_in(folder: str) -> list[str]:
 
 
 def weights_in(folder: str) -> dict[str, str]:
-    """Return torchvision's weights in a folder, by network; others beside them (V2's) are not looked at.
+    """Return torchvision's weights by network: in a folder, else where they are downloaded.
+
+    Others beside them (V2's) are not looked at.
 
     Raises:
         UserError: files of a network, and none of them holds the weights that training starts from.
     """
     files = matches(folder, TORCHVISION) if folder else []
-    found = {}
-    for name, digest in FIRST.items():
-        named = [file for file in files if PurePosixPath(file).name.startswith(name)]
-        if right := [file for file in named if storage.sha256_file(file).startswith(digest)]:
-            found[name] = right[0]
+    found = {name: FROM + file for name, file in FIRST.items()}
+    for name, file in FIRST.items():
+        digest = PurePosixPath(file).stem.rpartition("-")[2]
+        named = [one for one in files if PurePosixPath(one).name.startswith(name)]
+        ours = [one for one in named if PurePosixPath(one).name == file]
+        if ours and storage.sha256_file(ours[0]).startswith(digest):
+            found[name] = ours[0]
         elif named:
-            got = ", ".join(PurePosixPath(file).name for file in named)
-            allowed = f"torchvision's IMAGENET1K_V1, whose SHA-256 begins with {digest}"
-            fix = "put that file there, or leave --checkpoints away to have it downloaded"
+            got = ", ".join(PurePosixPath(one).name for one in named)
+            allowed = f"torchvision's {file}, whose SHA-256 begins with {digest}"
+            fix = f"put {FROM}{file} there, or leave --checkpoints away to have it downloaded"
             raise UserError(problem(f"No file of {name} holds its first weights", got=got, allowed=allowed, fix=fix))
     return found
 

@@ -42,6 +42,12 @@ FREE = (
 number of workers sees the same global batches; only the statistics of batch norm are then of other groups of clips."""
 
 
+FIRST = "init.path"
+"""Fields that name files of first weights, in a recipe and in the streams of a two-stream recipe."""
+WEIGHTS = re.compile(r".*(-[0-9a-f]{8}\.pth)")
+"""Torchvision's file of weights: its name ends with the beginning of its SHA-256, so the name says which one it is."""
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """Content of run.json."""
@@ -210,10 +216,19 @@ def update_record(root: str, record: RunRecord, **changes: str) -> RunRecord:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two recipes as "section.key old -> new", but for what a resumed run may change."""
-    before, after = flatten(old), flatten(new)
+    """Return what differs between two recipes as "section.key old -> new", but for what a resumed run may change.
+
+    Of that is where a file of torchvision's weights lies, too, and no other file's place: what that holds is not known.
+    """
+    before, after = ({k: _which(v) if k.endswith(FIRST) else v for k, v in flatten(one).items()} for one in (old, new))
     return [
         f"{key} {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key) and not key.startswith(FREE)
     ]
+
+
+def _which(path: object) -> object:
+    """Return what a file of weights is called by its content, if its name says so, else the path."""
+    found = WEIGHTS.fullmatch(str(path))
+    return f"torchvision's {found[1]}" if found else path

@@ -84,6 +84,18 @@ def test_where_and_how_conveniently_a_run_runs_may_change(recipe, tmp_path):
     assert open_record(str(tmp_path), "run", override(recipe, moved), DATA)[1]
 
 
+def test_torchvisions_weights_are_known_by_the_digest_in_their_name_and_other_files_by_their_place(recipe, tmp_path):
+    began, elsewhere = "init.path=/a/resnet50-0676ba61.pth", "init.path=https://b/resnet50-0676ba61.pth"
+    open_record(str(tmp_path), "run", override(recipe, [began]), DATA)
+    assert open_record(str(tmp_path), "run", override(recipe, [elsewhere]), DATA)[1]
+    for other in ("init.path=/a/resnet50-11ad3fa6.pth", "init.path="):
+        with pytest.raises(UserError, match=r"init\.path \"torchvision's -0676ba61\.pth\" -> "):
+            open_record(str(tmp_path), "run", override(recipe, [other]), DATA)
+    open_record(str(tmp_path), "own", override(recipe, ["init.path=/a/best.pth"]), DATA)
+    with pytest.raises(UserError, match=r"init\.path '/a/best\.pth' -> '/b/best\.pth'"):
+        open_record(str(tmp_path), "own", override(recipe, ["init.path=/b/best.pth"]), DATA)
+
+
 def test_fresh_names_start_with_the_recipes_and_differ_within_a_second(recipe, tmp_path):
     names = {fresh_name(recipe) for _ in range(5)}
     assert len(names) == 5

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.eval.metrics import Interval
+from pipeline.eval.metrics import Interval, unanimous
 
 DRAWS = 2000
 """Resamples of a bootstrap."""
@@ -28,9 +28,15 @@ class Paired:
     """Videos that only the first got right."""
 
     def difference(self, draws: int = DRAWS, seed: int = 0) -> Interval:
-        """Share of videos that the second has right more than the first, with a bootstrap interval over videos."""
+        """Share of videos that the second has right more than the first, with a bootstrap interval over videos.
+
+        Where no video differs, or each in the same way, a bootstrap would be certain of it; the interval is then an
+        exact bound (`unanimous`), of no differing video about +-3.7 / videos.
+        """
         if not self.videos:
             return Interval(math.nan, math.nan, math.nan)
+        if self.videos in (self.gained, self.lost) or not self.gained + self.lost:
+            return unanimous((self.gained - self.lost) / self.videos, self.videos, (-1.0, 1.0))
         shares = np.array([self.gained, self.lost, self.videos - self.gained - self.lost]) / self.videos
         drawn = np.random.default_rng(seed).multinomial(self.videos, shares, size=draws)
         low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / self.videos, [0.025, 0.975])

@@ -199,6 +199,6 @@ def summarise(rows: Sequence[Row], steps: int) -> Benchmark:
             areas = np.array([area(np.asarray(row[name])) for row in own])
             chance = np.array([area(np.asarray(row[name])) for row in by_method["random"]])
             mean = np.mean([row[name] for row in own], axis=0)
-            against = None if method == "random" else bootstrap_mean(areas - chance)
+            against = None if method == "random" else bootstrap_mean(areas - chance, within=(-1.0, 1.0))
             curves[method][units, mode] = Curve(tuple(mean.tolist()), bootstrap_mean(areas), against)
     return Benchmark(len(by_method["random"]), steps, curves, rows)

@@ -15,6 +15,8 @@ FloatArray = npt.NDArray[np.floating]
 
 Z_95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95 % interval."""
+TAIL = 0.025
+"""Beyond each end of every interval here."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,37 @@ def wilson(hits: int, total: int) -> Interval:
     return Interval(share, 0.0 if hits == 0 else centre - half, 1.0 if hits == total else centre + half)
 
 
-def bootstrap_mean(values: npt.NDArray[np.float64], draws: int = 2000, seed: int = 0) -> Interval:
-    """Return the mean of `values` with its percentile bootstrap interval over resampled values; NaN without values."""
+def unanimous(value: float, total: int, within: tuple[float, float]) -> Interval:
+    """Return `value` with an interval of the mean of `total` values that all came out as it; a bootstrap has no width.
+
+    Of `total` without an exception at most a share of 1 - 0.025 ** (1 / total), about 3.7 / total, are exceptions: the
+    exact bound of Clopper and Pearson (Biometrika 26, 1934). At worst all of these lie at an end of the range.
+
+    Args:
+        value: of each.
+        total: how many, one or more.
+        within: least and largest value that was possible.
+    """
+    share = 1 - TAIL ** (1 / total)
+    low, high = (value + share * (end - value) for end in within)
+    return Interval(value, low, high)
+
+
+def bootstrap_mean(
+    values: npt.NDArray[np.float64], draws: int = 2000, seed: int = 0, within: tuple[float, float] | None = None
+) -> Interval:
+    """Return the mean of `values` with its percentile bootstrap interval over resampled values; NaN without values.
+
+    Args:
+        values: one for each video or clip.
+        draws: resamples.
+        seed: of the resampling.
+        within: range of a value; with it, values that are all equal get the interval of `unanimous`, and no empty one.
+    """
     if len(values) == 0:
         return Interval(math.nan, math.nan, math.nan)
+    if within is not None and values.min() == values.max():
+        return unanimous(float(values[0]), len(values), within)
     rng = np.random.default_rng(seed)
     means = np.empty(draws)
     for draw in range(draws):  # one resample at a time: (draws, values) at once is gigabytes at 25,000 clips

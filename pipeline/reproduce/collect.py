@@ -133,7 +133,9 @@ def measured(desk: Desk, source: Source, pipeline: Pipeline) -> Figure:
         return _stated(desk, source)
     if isinstance(source, Drop):
         first, second = read(desk, source.of, pipeline), read(desk, source.to, pipeline)
-        return Figure(_percent(_differences(first, second)), len(first.hits), first.about)
+        points = points_of(_differences(first, second), 1)
+        trivial = source.of.top >= first.classes
+        return Figure(points, len(first.hits), first.about, trivial=trivial)
     one = read(desk, source, pipeline)
     trivial = source.top >= one.classes
     is_chance = not trivial and level(desk, source, pipeline).is_chance
@@ -151,11 +153,17 @@ def _share(values: npt.NDArray[np.float64]) -> Interval:
     if len(values) and values.min() == values.max():
         found = wilson(int(values.sum()), len(values))
         return Interval(*(100 * part for part in (found.value, found.low, found.high)))
-    return _percent(values)
-
-
-def _percent(values: npt.NDArray[np.float64]) -> Interval:
     return bootstrap_mean(100 * values)
+
+
+def points_of(values: npt.NDArray[np.float64], reach: int) -> Interval:
+    """Return the mean of differences in points.
+
+    Args:
+        values: a video.
+        reach: how far from 0 a value can be; with it, differences that are all equal get an exact bound.
+    """
+    return bootstrap_mean(100 * values, within=(-100.0 * reach, 100.0 * reach))
 
 
 def _differences(first: Reading, second: Reading) -> npt.NDArray[np.float64]:

@@ -53,7 +53,7 @@ def table_text(filled: Filled, world: World) -> str:
             "- No difference to the paper is stated: other videos, other networks. Rows compare with each other."
         )
     if any(figure.trivial for figure in filled.figures.values()):
-        told.append("- A top-5 among five classes or fewer is always right, and says nothing.")
+        told.append("- A top-5 among five classes or fewer is always right, never drops, and says nothing.")
     if any(figure.is_chance for figure in filled.figures.values()):
         told.append(
             "- At chance: over all classes, the interval reaches down to what the commonest classes alone would get. "
@@ -120,10 +120,10 @@ def document(report: Report) -> str:
         f"Written {datetime.now(UTC):%Y-%m-%d} by `{command}`, and no number in it by hand.",
         machines_text(desk),
         "S0 and S2 share a pipeline (consecutive frames), S1 has another (segments), S3 is of two streams. No "
-        "comparison mixes them. Intervals are 95 %, by bootstrap over videos (Wilson's where all or none are right). "
-        "Those of claims are paired, on the same videos, and not corrected for their number; a difference to a paper "
-        "knows our videos' sampling alone. All are of one training each: what another seed would change is not in "
-        "them.",
+        "comparison mixes them. Intervals are 95 %, by bootstrap over videos (Wilson's where all or none are right, an "
+        "exact bound where no video differs, or all do). Those of claims are paired, on the same videos, and not "
+        "corrected for their number; a difference to a paper knows our videos' sampling alone. All are of one training "
+        "each: what another seed would change is not in them.",
         "## Tables",
         *(_with_pictures(filled, report) for filled in report.tables),
         "## Claims",

@@ -14,9 +14,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from pipeline.eval.compare import paired
-from pipeline.eval.metrics import Interval, bootstrap_mean
+from pipeline.eval.metrics import Interval
 from pipeline.reproduce.cells import Drop, Picked, cells_of
-from pipeline.reproduce.collect import differences, level
+from pipeline.reproduce.collect import differences, level, points_of
 from pipeline.reproduce.papers import Pipeline
 from pipeline.reproduce.plan import Desk
 
@@ -116,7 +116,7 @@ def _judge(desk: Desk, part: Part, pipeline: Pipeline) -> Judged:
         raise ValueError(f"{part.name}: both must have answered the same videos")
     void, fallen = _void(desk, part, pipeline), _fallen(desk, part, pipeline)
     if isinstance(part.first, Drop) or isinstance(part.second, Drop):
-        points = bootstrap_mean(100 * (second_N - first_N))
+        points = points_of(second_N - first_N, 2)  # each drop is -1, 0 or 1
         return Judged(part, len(ids), points, None, None, None, void, fallen)
     pair = paired(first_N.astype(np.bool_), second_N.astype(np.bool_))
     share = pair.difference()

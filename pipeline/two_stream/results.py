@@ -142,7 +142,7 @@ def _footnote(results: Results, tested: Tested) -> str:
         stages = Counter(one.stage for one in tested.not_scored)
         where = ", ".join(f"{count} lost in {stage}" for stage, count in sorted(stages.items()))
         notes.append(f"{len(tested.not_scored)} of the split not scored ({where}: not_scored.csv)")
-    notes.append("intervals: Wilson, of class means and differences bootstrap")
+    notes.append("intervals: Wilson, of class means and differences bootstrap, exact where no video differs")
     if results.differences:
         notes.append(f"not the training's data: {'; '.join(results.differences)}")
     return "; ".join(notes) + "."

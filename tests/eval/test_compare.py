@@ -54,6 +54,26 @@ def test_the_interval_of_a_difference_is_that_of_its_normal_approximation():
     assert np.isnan(Paired(0, 0, 0).difference().value)
 
 
+@pytest.mark.parametrize("videos", [1, 5, 480])
+def test_where_no_video_differs_the_difference_is_not_known_exactly(videos):
+    """Clopper and Pearson, by scipy: so many videos may differ, and all of them in the same direction."""
+    most = binomtest(0, videos).proportion_ci(0.95, method="exact").high
+    for gained, lost in ((0, 0), (videos, 0), (0, videos)):
+        value, found = (gained - lost) / videos, Paired(videos, gained, lost).difference()
+        assert found.value == value
+        assert found.low == pytest.approx(max(-1, value - most * (value + 1)))
+        assert found.high == pytest.approx(min(1, value + most * (1 - value)))
+    assert Paired(480, 0, 0).difference().high == pytest.approx(3.7 / 480, rel=0.01)
+    assert Paired(5, 5, 0).difference().low < 0  # as McNemar says: p = .06
+
+
+def test_in_rare_changes_the_exact_bound_covers_what_a_bootstrap_misses():
+    """One in 500 videos changes; 200 are seen, and in two of three draws none of those."""
+    rng, truth = np.random.default_rng(0), 1 / 500
+    found = [Paired(200, int(rng.binomial(200, truth)), 0).difference() for _ in range(200)]
+    assert np.mean([one.low <= truth <= one.high for one in found]) > 0.9
+
+
 def fold(start, stop, rate, seed):
     rng = np.random.default_rng(seed)
     return {f"v{i}": bool(rng.random() < rate) for i in range(start, stop)}

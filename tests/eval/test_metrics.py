@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from pipeline.eval.metrics import Counts, bootstrap_mean, count, empty_counts, rank_of, wilson
+from pipeline.eval.metrics import Counts, Interval, bootstrap_mean, count, empty_counts, rank_of, unanimous, wilson
 
 
 def brute_force(scores, labels):
@@ -96,6 +97,18 @@ def test_bootstrap_mean_has_the_width_of_a_standard_error():
     assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert bootstrap_mean(values) == interval
     assert math.isnan(bootstrap_mean(np.array([])).low)
+
+
+def test_equal_values_of_a_known_range_get_an_exact_bound():
+    """Clopper and Pearson, by scipy: exceptions among 30, all of them at one end."""
+    most = binomtest(0, 30).proportion_ci(0.95, method="exact").high
+    equal = np.full(30, 0.5)
+    assert bootstrap_mean(equal) == Interval(0.5, 0.5, 0.5)
+    found = bootstrap_mean(equal, within=(-2, 1))
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5 - 2.5 * most, 0.5 + 0.5 * most))
+    assert unanimous(0.0, 480, (-1, 1)).high == pytest.approx(3.7 / 480, rel=0.01)
+    mixed = np.array([0.0, 1.0, 1.0])
+    assert bootstrap_mean(mixed, within=(0, 1)) == bootstrap_mean(mixed)
 
 
 def test_bad_input_is_named():

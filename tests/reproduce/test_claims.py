@@ -121,6 +121,31 @@ def test_attention_that_falls_to_chance_when_inverted_is_the_claim(bench):
     assert drops.verdict == "undecided at chance"
 
 
+def test_an_inversion_that_changes_nothing_is_not_known_to_change_nothing(bench):
+    """Of 40 without a change 8.8 % may change: 1 - .025 ** (1 / 40). A drop of drops reaches twice as far."""
+    same = {"none": first(38), "spatial": first(38)}
+    bench.predictions("s0-stabn-r50-one", same)
+    for name in ("before", "after", "control"):
+        bench.predictions("s0-edits", same, f"predictions-{name}.parquet")
+    filled = fill(bench.desk, TABLES["s0-table-3"], choose(SYNTH, ["s0-table-3"]).bounds[0])
+    drop, most = filled.figures["ST-ABN", "drop top-1"], 100 * (1 - 0.025 ** (1 / 40))
+    assert (drop.value.value, drop.value.low, drop.value.high) == pytest.approx((0, -most, most))
+    one = verdicts(bench, "inverting the spatial attention hurts")["before human knowledge"]
+    assert (one.difference.low, one.difference.high) == pytest.approx((-most, most))
+    (drops,) = verdicts(bench, "it hurts more after human knowledge").values()
+    assert (drops.difference.low, drops.difference.high) == pytest.approx((-2 * most, 2 * most))
+    assert {one.verdict, drops.verdict} == {"undecided at this size"}
+
+
+def test_a_drop_of_a_top_5_among_five_classes_says_nothing(bench, monkeypatch):
+    monkeypatch.setitem(HAND.scores.__globals__, "CLASSES", 5)
+    monkeypatch.setitem(HAND.scores.__globals__, "LABELS", [number % 5 for number in range(HAND.VIDEOS)])
+    bench.predictions("s0-stabn-r50-one", {"none": first(38, wrong_rank=4), "spatial": first(20, wrong_rank=4)})
+    filled = fill(bench.desk, TABLES["s0-table-3"], choose(SYNTH, ["s0-table-3"]).bounds[0])
+    trivial = [column for (row, column), figure in filled.figures.items() if row == "ST-ABN" and figure.trivial]
+    assert trivial == ["top-5", "inverted top-5", "drop top-5"]
+
+
 def test_what_is_at_chance_has_nothing_left_to_lose(bench):
     """Both inverted are far below spatial inverted, which is at chance, and below temporal inverted, which is not."""
     ranks = {"none": first(40), "spatial": first(12, wrong_rank=3), "temporal": first(30), "both": first(0)}

@@ -170,20 +170,24 @@ def _differences(first: Reading, second: Reading) -> npt.NDArray[np.float64]:
     """What the first has more than the second, a video.
 
     Raises:
-        ValueError: they are of other videos.
+        ValueError: they are of other videos, or were measured otherwise.
     """
     if first.hits.keys() != second.hits.keys():
         raise ValueError("two readings can be compared on the same videos only")
+    if first.about != second.about:
+        raise ValueError(f"not comparable: {first.about} and {second.about}")
     return first.values() - second.values()
 
 
-def differences(desk: Desk, source: Picked | Drop, pipeline: Pipeline) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Return ids and values a video: right or not, or of a drop how much is lost (-1, 0 or 1)."""
+def differences(
+    desk: Desk, source: Picked | Drop, pipeline: Pipeline
+) -> tuple[list[str], npt.NDArray[np.float64], About]:
+    """Return ids, values a video (right or not, or of a drop how much is lost: -1, 0 or 1) and how it was measured."""
     if isinstance(source, Drop):
         first, second = read(desk, source.of, pipeline), read(desk, source.to, pipeline)
-        return sorted(first.hits), _differences(first, second)
+        return sorted(first.hits), _differences(first, second), first.about
     one = read(desk, source, pipeline)
-    return sorted(one.hits), one.values()
+    return sorted(one.hits), one.values(), one.about
 
 
 def read(desk: Desk, picked: Picked, pipeline: Pipeline) -> Reading:

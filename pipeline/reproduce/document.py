@@ -109,6 +109,9 @@ def claim_text(claim: Claim, judged: tuple[Judged, ...]) -> str:
         counts = (ABSENT if count is None else str(count) for count in (one.gained, one.lost))
         lines.append((one.part.name, interval(one.difference, "+"), f"{one.videos:,}", *counts, p, one.words))
     told += ["", *markdown(lines)]
+    apart = [one for one in judged if one.protocols]
+    if apart:
+        told += ["", *(f"- {one.part.name}: unequal protocols, {' against '.join(one.protocols)}." for one in apart)]
     return "\n".join([*told, "", claim.note] if claim.note else told)
 
 
@@ -121,9 +124,9 @@ def document(report: Report) -> str:
         machines_text(desk),
         "S0 and S2 share a pipeline (consecutive frames), S1 has another (segments), S3 is of two streams. No "
         "comparison mixes them. Intervals are 95 %, by bootstrap over videos (Wilson's where all or none are right, an "
-        "exact bound where no video differs, or all do). Those of claims are paired, on the same videos, and not "
-        "corrected for their number; a difference to a paper knows our videos' sampling alone. All are of one training "
-        "each: what another seed would change is not in them.",
+        "exact bound where no video differs, or all do). Those of claims are paired, on the same videos, under one "
+        "protocol unless two are named, and not corrected for their number; a difference to a paper knows our videos' "
+        "sampling alone. All are of one training each: what another seed would change is not in them.",
         "## Tables",
         *(_with_pictures(filled, report) for filled in report.tables),
         "## Claims",

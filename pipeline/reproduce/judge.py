@@ -34,6 +34,8 @@ class Part:
     name: str
     first: Picked | Drop
     second: Picked | Drop
+    across: bool = False
+    """Whether the sides may have been measured under unequal protocols, which are then told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,8 @@ class Judged:
     """Networks at chance that leave the comparison without a meaning, each in words."""
     fallen: tuple[str, ...] = ()
     """Those whose being at chance is what is claimed, or by design."""
+    protocols: tuple[str, ...] = ()
+    """Of the first and the second, where they are not the same."""
 
     @property
     def verdict(self) -> Verdict:
@@ -99,7 +103,8 @@ def judge(desk: Desk, claim: Claim) -> tuple[Judged, ...]:
     """Compare; parts whose cells are not done are left out.
 
     Raises:
-        ValueError: readings of other videos, or of another pipeline.
+        ValueError: readings of other videos or data, of another pipeline, or of unequal protocols where these are not
+            expected.
     """
     found = []
     for part in claim.parts:
@@ -110,18 +115,21 @@ def judge(desk: Desk, claim: Claim) -> tuple[Judged, ...]:
 
 
 def _judge(desk: Desk, part: Part, pipeline: Pipeline) -> Judged:
-    ids, first_N = differences(desk, part.first, pipeline)
-    others, second_N = differences(desk, part.second, pipeline)
+    ids, first_N, about = differences(desk, part.first, pipeline)
+    others, second_N, other = differences(desk, part.second, pipeline)
     if ids != others:
         raise ValueError(f"{part.name}: both must have answered the same videos")
+    if about.passport != other.passport or (about.protocol != other.protocol and not part.across):
+        raise ValueError(f"{part.name}: not comparable: {about} and {other}")
+    apart = (about.protocol, other.protocol) if about.protocol != other.protocol else ()
     void, fallen = _void(desk, part, pipeline), _fallen(desk, part, pipeline)
     if isinstance(part.first, Drop) or isinstance(part.second, Drop):
         points = points_of(second_N - first_N, 2)  # each drop is -1, 0 or 1
-        return Judged(part, len(ids), points, None, None, None, void, fallen)
+        return Judged(part, len(ids), points, None, None, None, void, fallen, apart)
     pair = paired(first_N.astype(np.bool_), second_N.astype(np.bool_))
     share = pair.difference()
     points = Interval(100 * share.value, 100 * share.low, 100 * share.high)
-    return Judged(part, pair.videos, points, pair.gained, pair.lost, pair.p_value(), void, fallen)
+    return Judged(part, pair.videos, points, pair.gained, pair.lost, pair.p_value(), void, fallen, apart)
 
 
 def _void(desk: Desk, part: Part, pipeline: Pipeline) -> tuple[str, ...]:

@@ -10,10 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobs.cli import find_recipe
 from jobs.mine_misclassified import parse
+from pipeline.eval.protocol import protocol_of
 from pipeline.reproduce.bench import SYNTH
+from pipeline.reproduce.beyond import claims_beyond
 from pipeline.reproduce.catalogue import TABLES, choose
-from pipeline.reproduce.cells import Picked
+from pipeline.reproduce.cells import Drop, Picked
 from pipeline.reproduce.claims import claims_of_papers
 from pipeline.reproduce.collect import fill
 from pipeline.reproduce.document import claim_text, table_text
@@ -182,6 +185,57 @@ def test_in_videos_that_nobody_made_every_stream_sees_the_class(tmp_path):
     streams_of(bench, "hmdb51")
     found = verdicts(bench, "cross attention lifts each stream")
     assert {one.verdict for one in found.values()} == {"undecided at chance"}
+
+
+def test_unequal_protocols_are_refused_unless_the_comparison_is_marked(bench):
+    small = HAND.DENSE.replace("centre", "small centre")
+    bench.predictions("s0-stabn-r50-one", {"none": first(20), "spatial": first(10)})
+    bench.predictions("s0-baseline-r50-one", {"none": first(20)}, protocol=small)
+    with pytest.raises(ValueError, match=r"3D ResNet-50, 32: not comparable: .*small centre crop"):
+        verdicts(bench, "ST-ABN is above its baseline", "S0")
+    bench.predictions("beyond-swin-one", {"none": first(32)}, protocol=small)
+    (asked,) = (one for one in claims_beyond() if one.text.startswith("a transformer host"))
+    (found,) = judge(bench.desk, asked)
+    assert (found.verdict, found.protocols) == ("holds", (HAND.DENSE, small))
+    told = f"- 3D ResNet, 64 pixels, against Swin, 28: unequal protocols, {HAND.DENSE} against {small}."
+    assert told in claim_text(asked, (found,))
+    bench.predictions("beyond-swin-one", {"none": first(32)})
+    assert "unequal" not in claim_text(asked, judge(bench.desk, asked))
+    # Marked or not, other data are another matter.
+    bench.predictions("beyond-swin-one", {"none": first(32)}, passport="another")
+    with pytest.raises(ValueError, match="not comparable"):
+        judge(bench.desk, asked)
+
+
+def test_a_drop_between_unequal_protocols_is_refused(bench):
+    bench.predictions("s0-stabn-r50-one", {"none": first(20), "spatial": first(10)})
+    for name in ("before", "after", "control"):
+        bench.predictions("s0-edits", {"none": first(20)}, f"predictions-{name}.parquet", f"{HAND.DENSE}, larger")
+    with pytest.raises(ValueError, match="not comparable"):
+        fill(bench.desk, TABLES["s0-table-2"], choose(SYNTH, ["s0-table-2"]).bounds[0])
+
+
+def protocol(cells, side):
+    """Under what a network is tested, by its recipe."""
+    cell = cells[side.of.cell if isinstance(side, Drop) else side.cell]
+    if cell.kind not in ("test", "finetune"):
+        return "two streams"
+    trained = next(cells[name] for name in cell.needs if cells[name].kind == "train")
+    way = cell.options[cell.options.index("--protocol") + 1] if cell.kind == "test" else ""
+    return protocol_of(find_recipe(trained.recipe)().clip, way).describe()
+
+
+@pytest.mark.parametrize("world", [SYNTH, PAPERS], ids=lambda world: world.name)
+def test_the_transformer_alone_is_compared_across_protocols(world):
+    cells = choose(world, []).cells
+    parts = [part for one in claims_of_papers(world) for part in one.parts]
+    parts += [part for one in claims_beyond() for part in one.parts] if world.is_synth else []
+    for part in parts:
+        assert (protocol(cells, part.first) != protocol(cells, part.second)) == part.across, part
+    assert [part.name for part in parts if part.across] == ["3D ResNet, 64 pixels, against Swin, 28"] * world.is_synth
+    sizes = [find_recipe(name)().clip.size for name in (SYNTH.recipes["s0-stabn-r50"], "swin_bench")]
+    assert sizes == [64, 28]
+    assert "28 pixels and the ResNet 64" in TABLES["beyond-transformer"].notes[0]
 
 
 def test_readings_have_names_that_tell_them_apart():

@@ -43,7 +43,7 @@ class Bench:
         record = {"cell": name, "key": self.desk.key(self.desk.cells[name]), "began": began, "seconds": seconds}
         uri.write_text(json.dumps(record | {"commands": [argv]}))
 
-    def predictions(self, name, ranks, file="predictions.parquet", protocol=DENSE):
+    def predictions(self, name, ranks, file="predictions.parquet", protocol=DENSE, passport="passport-of-ssv2"):
         """Predictions of a clip network: by inversion, the rank of each video's true class; one video is hidden."""
         rows = [
             {"id": f"v{number:03d}", "label": label, "inversion": how, "scores": scores(label, of[number])}
@@ -51,7 +51,7 @@ class Bench:
             for number, label in enumerate(LABELS)
         ]
         rows += [{"id": "hidden", "label": -1, "inversion": how, "scores": scores(0, 0)} for how in ranks]
-        about = {"star.protocol": protocol, "star.passport": "passport-of-ssv2"}
+        about = {"star.protocol": protocol, "star.passport": passport}
         self.table(name, file, rows, about)
 
     def streams(self, name, ranks):

@@ -19,13 +19,12 @@ from typing import Any
 
 from jobs.cli import find_recipe, guarded, placed
 from jobs.steps import claimed, service
-from pipeline.core import storage
 from pipeline.core.config import override, to_dict
 from pipeline.reproduce import written
 from pipeline.reproduce.catalogue import TABLES, Chosen, choose, world_of
 from pipeline.reproduce.cells import Cell
 from pipeline.reproduce.commands import Machines, commands
-from pipeline.reproduce.launcher import Launcher, cluster
+from pipeline.reproduce.launcher import Launcher, cluster, made_in
 from pipeline.reproduce.machine import made_by
 from pipeline.reproduce.needs import needs_text
 from pipeline.reproduce.plan import Desk
@@ -44,7 +43,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", default=[], metavar="URI", help="sealed batches of edits")
     parser.add_argument("--checkpoints", default="", metavar="URI", help="folder of authors' .pt, torchvision's .pth")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of outputs (runs/reproduce)")
-    parser.add_argument("--storage", default="", metavar="URI", help="where all that is made goes (--out)")
+    parser.add_argument("--storage", default="", metavar="URI", help="where what is made goes; shared by nodes (--out)")
     parser.add_argument("--dry-run", action="store_true", help="say what every row needs, and run nothing")
     parser.add_argument("--collect", action="store_true", help="print what has been measured, and run nothing")
     parser.add_argument("--beyond", action="store_true", help="all: with the costly rows beyond the papers")
@@ -74,7 +73,7 @@ def ask(args: argparse.Namespace) -> tuple[Desk, Chosen]:
     desk = Desk(
         world=world,
         cells=chosen.cells,
-        out=storage.absolute(placed("--storage", args.storage) or str(args.out)),
+        out=made_in(args.on, placed("--storage", args.storage), args.out),
         recipe_of=recipe_of,
         given=given,
         batches=tuple(placed("--batches", batch) for batch in args.batches),

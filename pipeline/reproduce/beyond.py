@@ -9,7 +9,7 @@ from pipeline.reproduce.cells import Bound, Cell, Drop, Picked, Source, Stated
 from pipeline.reproduce.commands import EXPLANATIONS
 from pipeline.reproduce.judge import Claim, Part
 from pipeline.reproduce.papers import GROUPS, STREAMS, TOP, Row, Table
-from pipeline.reproduce.rows import BASE, edited, stream, system_of, tested_system
+from pipeline.reproduce.rows import BASE, TRAINED, edited, stream, system_of, tested_system
 from pipeline.reproduce.rows import EDITS as WHEN
 from pipeline.reproduce.world import World
 
@@ -162,6 +162,7 @@ def _swin(world: World) -> Iterator[Cell]:
         data="ssv2",
         needs=("ssv2",),
         recipe="swin_bench",
+        results=TRAINED,
     )
     yield Cell(
         name=f"{SWIN}-one",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.core import storage
+from pipeline.core.errors import UserError, problem
 from pipeline.core.processes import tied
 from pipeline.reproduce.cells import Cell
 from pipeline.reproduce.commands import LINK, Command
@@ -62,6 +64,24 @@ class Launcher:
             last = log.read_text(errors="replace").splitlines()[-TAIL:]
             print("\n".join([*last, f"exit status {done.returncode}; all of it: {log}"]), flush=True)
         return done.returncode == 0
+
+
+def made_in(on: On, storage_uri: str, out: Path) -> str:
+    """Return the folder or URI of all that is made, absolute.
+
+    Args:
+        on: where commands run.
+        storage_uri: as it was given; empty when it was not.
+        out: folder of the reproduction on this machine.
+
+    Raises:
+        UserError: a cluster, and nobody has said which place its nodes share.
+    """
+    if on == "cluster" and not storage_uri:
+        what, got = "Nodes of a cluster have no place that they share", f"--on cluster, and --out {out} of this machine"
+        fix = "give --storage s3://BUCKET/reproduce, or the path of a file system that this machine has, too"
+        raise UserError(problem(what, got=got, allowed="--storage that all nodes and this machine reach", fix=fix))
+    return storage.absolute(storage_uri or str(out))
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ SYSTEMS = {
 WITHOUT_MAPS = "network.attention_channel=false"
 """Turns the recipe of cross attention into its control: the same rounds, and nothing that could hold a map."""
 CURVES, LAYERS = "hmdb51-curves", "hmdb51-layers"
+TRAINED = ("run.json", "step-*/state.pt")
+"""What a run leaves. Looked for from here: a node's own disk may have it at the same path."""
 INVERSIONS = {
     "none": "as trained",
     "spatial": "spatial inverted",
@@ -57,8 +59,16 @@ def _data(world: World) -> Iterator[Cell]:
 
 
 def _trained(world: World, slot: str, lane: str, data: str) -> Cell:
-    title = f"train {world.recipes[slot]} on {DATA[data]}"
-    return Cell(name=slot, kind="train", title=title, lane=lane, data=data, needs=(data,), recipe=world.recipes[slot])
+    return Cell(
+        name=slot,
+        kind="train",
+        title=f"train {world.recipes[slot]} on {DATA[data]}",
+        lane=lane,
+        data=data,
+        needs=(data,),
+        recipe=world.recipes[slot],
+        results=TRAINED,
+    )
 
 
 def _tested(trained: Cell, protocol: str, name: str, *options: str) -> Cell:
@@ -140,6 +150,7 @@ def system_of(name: str, recipe: str, data: str, *overrides: str) -> Cell:
         needs=(data, f"{data}-flow"),
         recipe=recipe,
         overrides=overrides,
+        results=("system.json",),
     )
 
 

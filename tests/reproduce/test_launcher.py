@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.reproduce import ask, parse
+from pipeline.core.errors import UserError
 from pipeline.reproduce.launcher import CHECKOUT, LAPTOP, MINE
 
 
@@ -24,6 +26,15 @@ def laptop(tmp_path, monkeypatch):
     yield
     subprocess.run([LAPTOP, "stop"], cwd=CHECKOUT, check=True)
     subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def test_a_clusters_place_has_to_be_named(tmp_path):
+    with pytest.raises(UserError, match="give --storage s3://"):
+        ask(parse(["all", "--on", "cluster", "--out", str(tmp_path)]))
+    for given in ("s3://bucket/place", f"{tmp_path}/shared"):
+        assert ask(parse(["all", "--on", "cluster", "--storage", given]))[0].out == given
+    for on in ("laptop", "here"):
+        assert ask(parse(["all", "--on", on, "--out", str(tmp_path)]))[0].out == str(tmp_path)
 
 
 def is_up():

@@ -14,6 +14,7 @@ from pipeline.reproduce.commands import Command
 from pipeline.reproduce.launcher import Launcher
 from pipeline.reproduce.plan import Desk, identity, left, matches
 from pipeline.reproduce.running import run_cells
+from pipeline.reproduce.world import PAPERS
 
 
 def keys(desk):
@@ -92,6 +93,27 @@ def test_a_cell_is_done_by_its_record_and_its_results(desk):
     finish(desk, "net-one")
     Path(desk.record_uri(cell)).unlink()
     assert not desk.is_done(cell)
+
+
+@pytest.mark.parametrize("world", [PAPERS, SYNTH], ids=lambda world: world.name)
+def test_every_cell_has_something_to_show(world):
+    """A command that ended well on another machine's disk has made nothing that the next one would find."""
+    silent = {cell.kind for cell in choose(world, []).cells.values() if not cell.results}
+    assert silent == {"data"}, "data are known by their passport"
+
+
+def test_a_training_is_done_where_its_run_lies(tmp_path, cheap):
+    cheap.prepare(tmp_path / "given")
+    desk = cheap.desk_at(tmp_path, cells=choose(PAPERS, []).cells.values())
+    for name, made in (("s0-stabn-r50", ("run.json", "step-00000007/state.pt")), ("hmdb51-tsn", ("system.json",))):
+        cell = replace(desk.cells[name], data="ssv2", needs=("ssv2",))
+        Path(desk.record_uri(cell)).parent.mkdir(parents=True, exist_ok=True)
+        Path(desk.record_uri(cell)).write_text('{"seconds": 1.0}')
+        for file in made:
+            assert not desk.is_done(cell)
+            (Path(desk.folder(cell)) / file).parent.mkdir(parents=True, exist_ok=True)
+            (Path(desk.folder(cell)) / file).touch()
+        assert desk.is_done(cell)
 
 
 def test_what_only_people_can_do_blocks_what_needs_it(desk, cheap, tmp_path):

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     desk, chosen = ask(args)
     if args.dry_run:
-        print(needs_text(desk, chosen, args.tflops))
+        print(needs_text(desk, chosen, args.tflops, Machines(gpus=args.gpus)))
         return 0
     unfinished = () if args.collect else run(args, desk, chosen.wanted(desk.world.first))
     typed = ["python", "jobs/reproduce.py", *(sys.argv[1:] if arguments is None else arguments)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.core import storage
 from pipeline.reproduce.cells import Cell, Kind
@@ -38,6 +39,15 @@ class Machines:
         if self.gpus:
             return (f"compute.workers={self.gpus}", "compute.gpu=true")
         return ("compute.workers=1", "compute.gpu=false", f"compute.threads={self.threads}")
+
+    def asked(self, compute: Mapping[str, Any]) -> str:
+        """Say what a training holds on a cluster.
+
+        Args:
+            compute: that section of its recipe, which `training` overrides.
+        """
+        cpus = compute["data_cpus"] + (self.gpus or 1) * compute["cpus_per_worker"]
+        return f"{self.gpus or 'no'} GPU{'' if self.gpus == 1 else 's'} and {cpus:g} CPUs"
 
     @property
     def testing(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 from pipeline.core.errors import UserError, problem
 from pipeline.reproduce.catalogue import Chosen
 from pipeline.reproduce.cells import Cell, cells_of, closure
-from pipeline.reproduce.costs import PAIRS_A_SECOND, Cost, Passes, cost_of, disk_gb, hours, hours_of, passes_of
+from pipeline.reproduce.commands import Machines
+from pipeline.reproduce.costs import PAIRS_A_SECOND, Cost, Passes, base_of, cost_of, disk_gb, hours, hours_of, passes_of
 from pipeline.reproduce.official import OFFICIAL
 from pipeline.reproduce.plan import Desk
 from pipeline.reproduce.world import DATA
@@ -31,13 +32,14 @@ LEAST = 0.01
 """GPU hours below which nobody asks for more digits."""
 
 
-def needs_text(desk: Desk, chosen: Chosen, tflops: float) -> str:
+def needs_text(desk: Desk, chosen: Chosen, tflops: float, machines: Machines) -> str:
     """Return what every row of some tables still needs, with a total for each table and for all of them.
 
     Args:
         desk: where it works.
         chosen: the tables.
         tflops: TFLOP/s that a GPU keeps up.
+        machines: what trainings and tests will use.
 
     Raises:
         UserError: a GPU that computes nothing.
@@ -48,16 +50,17 @@ def needs_text(desk: Desk, chosen: Chosen, tflops: float) -> str:
     told = [f"On {desk.world.label}."]
     if not desk.world.is_synth:
         told[0] += f" GPU hours are of GPUs that keep up {tflops:g} TFLOP/s (--tflops), fed fast enough."
+        told.append(f"A training, a fine-tuning and a test hold {machines.gpus or 'no'} GPUs each (--gpus).")
     for bound in chosen.bounds:
         table = chosen.tables[bound.key]
         told.append(f"\n{bound.key}: {table.title}")
         seen: set[str] = set()
         for row, sources in bound.rows.items():
             cells = tuple(dict.fromkeys(name for source in sources.values() for name in cells_of(source)))
-            told += _row(f"{row} ({bound.standing[row]})", needs_of(desk, cells, tflops, seen))
+            told += _row(f"{row} ({bound.standing[row]})", needs_of(desk, cells, tflops, machines, seen))
         if bound.pictures:
             cells = tuple(cell for cell, _ in bound.pictures.values())
-            told += _row("pictures", needs_of(desk, cells, tflops, seen))
+            told += _row("pictures", needs_of(desk, cells, tflops, machines, seen))
         if table.cited:
             told.append(f"  {len(table.cited)} rows that the paper cites from others: nothing to run")
         told += total_lines(desk, bound.key, bound.cells(), tflops)
@@ -103,13 +106,16 @@ def _left(desk: Desk, cells: tuple[str, ...]) -> list[Cell]:
     return [cell for cell in closure(desk.cells, cells) if not desk.is_done(cell)]
 
 
-def needs_of(desk: Desk, cells: tuple[str, ...], tflops: float, seen: set[str] | None = None) -> list[str]:
+def needs_of(
+    desk: Desk, cells: tuple[str, ...], tflops: float, machines: Machines, seen: set[str] | None = None
+) -> list[str]:
     """Return what a row still needs; empty when all of it is done.
 
     Args:
         desk: where it works.
         cells: names of the cells that the row's numbers come from.
         tflops: TFLOP/s that a GPU keeps up.
+        machines: what trainings and tests will use.
         seen: cells that have been told in full; this row's are added.
     """
     before = set(seen or ())
@@ -120,7 +126,7 @@ def needs_of(desk: Desk, cells: tuple[str, ...], tflops: float, seen: set[str] |
         again = [cell.name for cell in left if cell.name in before]
         new = [f"{cell.name}: {cell.title} ({_state(desk, cell)})" for cell in left if cell.name not in before]
         return [*([f"as above: {', '.join(again)}"] if again else []), *new]
-    return [line for cell in left for line in _told(desk, cell, tflops, cell.name in before)]
+    return [line for cell in left for line in _told(desk, cell, tflops, machines, cell.name in before)]
 
 
 def _state(desk: Desk, cell: Cell) -> str:
@@ -128,28 +134,29 @@ def _state(desk: Desk, cell: Cell) -> str:
     return told.get(desk.state(cell), "needs people")
 
 
-def _told(desk: Desk, cell: Cell, tflops: float, again: bool) -> list[str]:
-    lines = list(_lines(desk, cell, tflops))
+def _told(desk: Desk, cell: Cell, tflops: float, machines: Machines, again: bool) -> list[str]:
+    lines = list(_lines(desk, cell, tflops, machines))
     if not again or not lines:
         return lines
     cost = cost_of(desk, cell, tflops).gpu_hours
     return [f"{lines[0].partition(':')[0]}: as above{f', {_hours(cost)}' if cost else ''}"]
 
 
-def _lines(desk: Desk, cell: Cell, tflops: float) -> Iterator[str]:
+def _lines(desk: Desk, cell: Cell, tflops: float, machines: Machines) -> Iterator[str]:
     """What a cell needs; the first line begins with its name and a colon."""
     if cell.kind == "data":
         yield f"data {cell.name}: {DATA[cell.name]}, {OFFICIAL[cell.name].splits}"
     elif cell.kind == "flow":
         yield from _flow_lines(cell, cost_of(desk, cell, tflops))
     elif cell.kind in ("train", "system"):
-        yield from _training_lines(" ".join((cell.recipe, *cell.overrides)), desk.recipe_of(cell), tflops)
+        yield from _training_lines(" ".join((cell.recipe, *cell.overrides)), desk.recipe_of(cell), tflops, machines)
         yield _published(cell)
     elif cell.kind == "annotate":
         yield f"edits: {EDITED}: mine, serve, seal; then --batches URI"
     elif cell.kind == "finetune":
         cost = cost_of(desk, cell, tflops)
         yield f"fine-tuning {cell.name} and its control: as long as training, each; {_hours(cost.finetuning)} for both"
+        yield _machines_line(desk.recipe_of(base_of(desk, cell)), machines)
         yield f"  tests: {_passes(passes_of(desk, cell), tflops)}"
         yield f"  disk for checkpoints: {cost.checkpoints_gb:.1f} GB"
     elif cell.kind in ("test", "test-system", "mine"):
@@ -190,17 +197,19 @@ def _core_hours(cost: Cost) -> str:
     return f"{cost.flow_least:,.0f} to {cost.flow_most:,.0f} CPU core hours"
 
 
-def _training_lines(name: str, recipe: Mapping[str, Any], tflops: float) -> Iterator[str]:
-    compute = recipe["compute"]
-    cpus = compute["data_cpus"] + compute["workers"] * compute["cpus_per_worker"]
+def _training_lines(name: str, recipe: Mapping[str, Any], tflops: float, machines: Machines) -> Iterator[str]:
     yield f"training {name}: {recipe['expected']['cost']}, {_hours(hours_of(recipe, tflops))}"
-    yield f"  machines: {compute['workers']} GPUs and {cpus:g} CPUs, as the recipe asks"
+    yield _machines_line(recipe, machines)
     if "clip" in recipe:
         first = INITIAL[recipe["init"]["source"]].format(depth=recipe["model"]["depth"])
     else:
         first = STREAM_INITIAL[recipe["spatial"]["init"]["source"]]
     yield f"  first weights: {first or 'none'}, downloaded or in --checkpoints FOLDER"
     yield f"  disk for checkpoints: {disk_gb(recipe):.1f} GB"
+
+
+def _machines_line(recipe: Mapping[str, Any], machines: Machines) -> str:
+    return f"  machines: {machines.asked(recipe['compute'])} (--gpus {machines.gpus})"
 
 
 def _published(cell: Cell) -> str:

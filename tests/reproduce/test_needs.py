@@ -6,11 +6,17 @@ import sys
 
 import pytest
 
+from jobs.cli import find_recipe
 from jobs.reproduce import ask, main, parse
+from pipeline.core.config import override
 from pipeline.core.errors import UserError
+from pipeline.reproduce.commands import Machines, commands
 from pipeline.reproduce.costs import hours_of
 from pipeline.reproduce.needs import needs_text
 from pipeline.reproduce.papers import PAPERS
+from pipeline.train.launch import claims_of
+from pipeline.train.recipe import Recipe, RunRecipe
+from pipeline.two_stream.recipe import TwoStreamRecipe
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +24,8 @@ def told(tmp_path_factory):
     """The dry run of everything, in a process of its own, and what it has imported."""
     program = (
         "import sys; from jobs.reproduce import ask, parse; from pipeline.reproduce.needs import needs_text; "
-        "args = parse(sys.argv[1:]); print(needs_text(*ask(args), args.tflops)); "
+        "from pipeline.reproduce.commands import Machines; "
+        "args = parse(sys.argv[1:]); print(needs_text(*ask(args), args.tflops, Machines(8))); "
         "print('LOADED', sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", program, "all", "--dry-run", "--out", str(tmp_path_factory.mktemp("out") / "none")]
@@ -205,7 +212,7 @@ def test_the_total_of_all_is_less_than_that_of_its_tables(told):
 def test_what_is_given_is_not_counted(tmp_path, lay_frames):
     """Data that are prepared take no more disk; the rest stays."""
     given = ["s0-table-1", "--data", lay_frames(tmp_path / "ssv2", "ssv2"), "--out", str(tmp_path / "out")]
-    text = needs_text(*ask(parse(given)), 100.0)
+    text = needs_text(*ask(parse(given)), 100.0, Machines(8))
     assert "4 trainings: 550.0 GPU hours" in text
     assert "of frames" not in text
     assert "data " not in "\n".join(line.strip() for line in text.splitlines() if line.startswith("    data"))
@@ -215,7 +222,7 @@ def test_published_checkpoints_that_are_at_hand_are_tested_at_unknown_hours(tmp_
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "checkpoint-best.pt").write_text("x")
     asked = ["s0-table-3", "--checkpoints", str(tmp_path / "weights"), "--out", str(tmp_path / "out")]
-    text = needs_text(*ask(parse(asked)), 100.0)
+    text = needs_text(*ask(parse(asked)), 100.0, Machines(8))
     assert "test authors-checkpoint-best-two: 24,777 videos x 2 clips; hours are known when its network is" in text
     assert "2 tests of published checkpoints: hours are known when their networks are" in text
 
@@ -235,12 +242,27 @@ def test_the_official_files_of_every_data_set_are_named_once(told):
 
 
 def test_the_synth_bench_tells_each_cell_once_a_table_and_counts_them(tmp_path):
-    text = needs_text(*ask(parse(["all", "--data", "synth", "--out", str(tmp_path / "none")])), 100.0)
+    text = needs_text(*ask(parse(["all", "--data", "synth", "--out", str(tmp_path / "none")])), 100.0, Machines())
     first = text.partition("\n\n")[2].partition("\n\n")[0]
     assert first.count("s0-stabn-r50: train ") == 1
     assert "    as above: ssv2, s0-stabn-r50\n" in first
     assert first.endswith("  total of s0-table-1, each thing once: 13 cells to run")
     assert "GPU hours" not in text
+
+
+@pytest.mark.parametrize("gpus", [0, 4, 8])
+def test_machines_are_those_that_the_commands_ask_for(gpus, tmp_path):
+    """What a dry run says is what the trainings of the run hold, by the sums that refuse too small a cluster."""
+    machines = Machines(gpus=gpus)
+    desk, chosen = ask(parse(["all", "--gpus", str(gpus), "--out", str(tmp_path)]))
+    shown = printed(needs_text(desk, chosen, 100.0, machines))
+    for name, kind in (("s0-stabn-r50", Recipe), ("hmdb51-tsn", TwoStreamRecipe)):
+        argv = commands(desk, desk.cells[name], machines)[0].argv
+        given = override(find_recipe(argv[1], kind)(), [word for word in argv[2:] if word.startswith("compute.")])
+        claims = claims_of(RunRecipe(name="x", compute=given.compute), weights=1, sample_bytes=1)
+        cpus, held = (sum(getattr(c, what) * c.count for c in claims) for what in ("cpus", "gpus"))
+        block = next(b for lines in shown.values() for n, b in blocks(lines).items() if n == f"training {argv[1]}")
+        assert f"machines: {f'{held:g}' if gpus else 'no'} GPUs and {cpus:g} CPUs (--gpus {gpus})" in block
 
 
 def test_hours_follow_from_the_stated_flop():

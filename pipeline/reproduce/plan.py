@@ -1,7 +1,7 @@
 """Which cells are done, which are left, and where each of them lies.
 
-A cell's key is a digest over its recipe, its data's passport, its protocol and the keys of the cells that it reads. Its
-folder carries the key, so another recipe or other data never finds what belongs to these.
+A cell's key is a digest over its recipe, its data's passport, its protocol, the revision of its kind and the keys of
+the cells that it reads. Its folder carries the key, so another recipe or other data never finds what belongs to these.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import contextlib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pipeline.core import storage
 from pipeline.data.store.published import MANIFEST
 from pipeline.flow.dataset import FLOW
-from pipeline.reproduce.cells import Cell, closure
+from pipeline.reproduce.cells import Cell, Kind, closure
 from pipeline.reproduce.world import World
 
 State = Literal["done", "to run", "waits", "blocked"]
@@ -25,6 +26,13 @@ what it needs."""
 ASIDE = ("compute", "tracking", "expected", "flow_root")
 """Parts of a recipe that say where and how conveniently it runs, or what others expect, and not what it computes."""
 ASIDE_WITHIN = {"data": ("root",), "train": ("checkpoint_minutes", "agree_every", "keep", "log_every")}
+REVISIONS: Mapping[Kind, int] = MappingProxyType({})
+"""How often what the jobs of a kind of cell compute has changed; kinds that are not here, never.
+
+A key knows recipes, arguments and data, and no code. So whoever changes what comes out of the same arguments - of a
+network, a loss, an evaluation, make_synth - raises the number of the kinds that it comes out of; what is made from them
+follows. Data and flow of people are known by their passports instead.
+"""
 SHORT = 8
 """Letters of a key in a name."""
 
@@ -69,7 +77,7 @@ class Desk:
     def key(self, cell: Cell) -> str:
         """Return the digest of what a cell is; empty while its data are not prepared, or their flow is not there."""
         if cell.kind == "data" and self.world.is_synth:
-            return storage.sha256_json([cell.kind, cell.options])
+            return storage.sha256_json([cell.kind, cell.options, *self._revision(cell)])
         passport = self.passport(cell.data)
         if not passport or cell.name in self._known:
             return self._known.get(cell.name, "")
@@ -80,7 +88,13 @@ class Desk:
         recipe = identity(self.recipe_of(cell)) if cell.recipe else {}
         given = self.batches if cell.kind == "annotate" else ()
         parts = [cell.kind, recipe, cell.overrides, cell.options, given, passport, before, *flow]
+        parts += self._revision(cell)
         return self._known.setdefault(cell.name, storage.sha256_json(parts))
+
+    def _revision(self, cell: Cell) -> list[str]:
+        """The number of its kind; nothing of a kind that has never changed, whose keys stay what they were."""
+        by_passport = not self.world.is_synth and cell.kind in ("data", "flow")
+        return [f"revision {REVISIONS[cell.kind]}"] if cell.kind in REVISIONS and not by_passport else []
 
     def _flow(self, cell: Cell) -> list[str]:
         """The passport of a flow set, empty while there is none: whoever made it, it is the same in every process.

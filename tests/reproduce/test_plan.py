@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.reproduce import plan
 from pipeline.reproduce.bench import SYNTH
 from pipeline.reproduce.catalogue import choose
 from pipeline.reproduce.cells import Cell
@@ -61,10 +62,37 @@ def test_another_protocol_is_another_test_of_the_same_network(desk, cheap, tmp_p
     assert {name for name in before if before[name] != after[name]} == {"net-one"}
 
 
+@pytest.fixture
+def revise(monkeypatch):
+    """Sets how often each kind of cell has changed."""
+    return lambda revisions: monkeypatch.setattr(plan, "REVISIONS", revisions)
+
+
 def test_other_data_are_another_everything(desk, cheap, tmp_path):
     before = keys(desk)
     cheap.prepare(tmp_path / "given", passport="p2")
     assert not set(before.values()) & set(keys(cheap.desk_at(tmp_path)).values())
+
+
+def test_another_revision_of_the_code_is_another_cell_and_another_of_all_that_reads_it(desk, cheap, tmp_path, revise):
+    before = keys(desk)
+    revise({"test": 1})
+    tests = keys(cheap.desk_at(tmp_path))
+    assert {name for name in before if before[name] != tests[name]} == {"net-one", "other-one"}
+    revise({"train": 1, "test": 1})
+    trainings = keys(cheap.desk_at(tmp_path))
+    assert {name for name in tests if tests[name] != trainings[name]} == set(before) - {"ssv2"}
+    revise({"train": 2, "test": 1})
+    assert not set(keys(cheap.desk_at(tmp_path)).values()) & (set(trainings.values()) - {before["ssv2"]})
+    revise({"data": 1, "flow": 1})
+    assert keys(cheap.desk_at(tmp_path)) == before, "people's data are known by their passport"
+
+
+def test_a_change_of_the_generator_makes_synthetic_data_anew(tmp_path, revise):
+    bench = Desk(world=SYNTH, cells=choose(SYNTH, []).cells, out=str(tmp_path), recipe_of=lambda cell: {}, given={})
+    before = bench.data_root("ssv2")
+    revise({"data": 1})
+    assert bench.data_root("ssv2") != before
 
 
 def test_without_data_no_key_is_known(cheap, tmp_path):

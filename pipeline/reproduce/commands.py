@@ -108,7 +108,7 @@ def _test(desk: Desk, cell: Cell, machines: Machines) -> tuple[Command, ...]:
         what: tuple[str, ...] = ("--checkpoint", desk.folder(asked), "--allow-other-data", "--no-mlflow")
     else:
         what = ("--run", desk.run(asked), "--storage", desk.storage(cell))
-    explained = _truth(desk, cell) if EXPLANATIONS in cell.options else (EXPLANATIONS, "0")
+    explained = _truth(desk, cell) if EXPLANATIONS in cell.options else ()
     told = (*cell.options, "--maps", "temporal", *explained, "--out", desk.folder(cell))
     return (Command(argv=("jobs/evaluate.py", *what, "--data", desk.data_root(cell.data), *told, *machines.testing)),)
 

@@ -174,11 +174,11 @@ def _records(desk: Desk) -> list[dict[str, Any]]:
 
 
 def cost_text(desk: Desk) -> str:
-    """Return every cell with its key and wall time."""
+    """Return every cell with its key, its code and its wall time."""
     records = _records(desk)
     told = [f"- {name}: passport {passport}" for name in DATA if (passport := desk.passport(name))]
-    lines: list[tuple[str, ...]] = [("cell", "key", "began (UTC)", "seconds")]
-    lines += [(r["cell"], r["key"][:12], r["began"], f"{r['seconds']:.0f}") for r in records]
+    lines: list[tuple[str, ...]] = [("cell", "key", "commit", "began (UTC)", "seconds")]
+    lines += [(r["cell"], r["key"][:12], _commit(r), r["began"], f"{r['seconds']:.0f}") for r in records]
     told += ["", "Wall time of each cell's last attempt; cells of different lanes run side by side.", ""]
     told += [*markdown(lines), "", f"Added up {sum(r['seconds'] for r in records) / 60:.1f} minutes"]
     if records:
@@ -188,6 +188,11 @@ def cost_text(desk: Desk) -> str:
         told[-1] += f", and {minutes:.1f} from the first beginning to the last end, pauses included"
     told[-1] += "."
     return "\n".join(told)
+
+
+def _commit(record: Mapping[str, Any]) -> str:
+    commit, *changed = record.get("made_by", {}).get("commit", "unknown").split(" ", 1)
+    return " ".join([commit[:10], *changed])
 
 
 def commands_text(desk: Desk) -> str:

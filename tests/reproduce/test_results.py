@@ -18,7 +18,7 @@ from pipeline.reproduce.catalogue import TABLES, choose
 from pipeline.reproduce.cells import Drop, Picked
 from pipeline.reproduce.claims import claims_of_papers
 from pipeline.reproduce.collect import fill, measured, read
-from pipeline.reproduce.document import document, interval, machines_text, table_text
+from pipeline.reproduce.document import cost_text, document, interval, machines_text, table_text
 from pipeline.reproduce.judge import Claim, Part, judge, summary, verdict_of
 from pipeline.reproduce.machine import hardware, made_by, software
 from pipeline.reproduce.papers import PAPERS as PAPERS_OWN
@@ -187,6 +187,14 @@ def test_a_document_says_what_machine_and_code_made_its_cells(bench):
         "- Commit: abc (2 of 3 cells)",
         "- Commit: def (1 of 3 cells)",
     ]
+    for name, commit in (("s0-stabn-r50-one", "0123456789abcdef"), ("s0-stabn-r101-one", "0123456789abc with changes")):
+        uri = bench.desk.record_uri(bench.desk.cells[name])
+        by = {"machine": "a machine", "software": "torch 1", "commit": commit}
+        Path(uri).write_text(json.dumps({**json.loads(Path(uri).read_text()), "made_by": by}))
+    lines = {line.split(" | ")[0]: line for line in cost_text(bench.desk).splitlines()}
+    assert " | abc | " in lines["| s0-baseline-r50-one"]
+    assert " | 0123456789 | " in lines["| s0-stabn-r50-one"]
+    assert " | 0123456789 with changes | " in lines["| s0-stabn-r101-one"]
 
 
 def test_a_claim_about_cells_that_are_not_done_is_not_measured(bench):

@@ -121,7 +121,7 @@ def _edits(world: World) -> Iterator[Cell]:
         title="find the clips that ST-ABN gets wrong, to be pointed at too",
         lane="s0",
         data=data,
-        needs=(BASE, data),
+        needs=(world.corrected, data),
         options=(*world.mined, "--spatial"),
         results=("campaign.json",),
     )
@@ -131,7 +131,7 @@ def _edits(world: World) -> Iterator[Cell]:
         title="programs that know the truth say when, and point",
         lane="s0",
         data=data,
-        needs=("beyond-mined", BASE, data),
+        needs=("beyond-mined", world.corrected, data),
         results=("batches/*/manifest.json",),
     )
     yield Cell(
@@ -140,7 +140,7 @@ def _edits(world: World) -> Iterator[Cell]:
         title="fine-tune on when and where, and the control without either",
         lane="s0",
         data=data,
-        needs=(f"{BASE}-one", BASE, "beyond-annotated", data),
+        needs=(f"{world.corrected}-one", world.corrected, "beyond-annotated", data),
         overrides=world.taught,
         options=("--gamma-s", "10"),
         results=("metrics.json", *(f"predictions-{name}.parquet" for name in ("before", "after", "control"))),
@@ -182,7 +182,7 @@ def bounds_beyond(world: World) -> dict[str, Bound]:
         return {}
     sources: Mapping[str, tuple[Mapping[str, Source], ...]] = {
         EDITS.key: tuple(
-            {group: edited(network, group=group, edits=edits) for group in GROUPS}
+            {group: edited(world, network, group=group, edits=edits) for group in GROUPS}
             for network, edits in (("after", WHEN), ("after", PLACES), ("control", PLACES))
         ),
         FAITHFUL.key: tuple(_curves(method) for method in METHODS),
@@ -234,9 +234,10 @@ def _bound(table: Table, sources: tuple[Mapping[str, Source], ...], words: tuple
     )
 
 
-def claims_beyond() -> tuple[Claim, ...]:
+def claims_beyond(world: World) -> tuple[Claim, ...]:
     """Return what these rows might show; nobody has claimed it."""
-    groups = (Part(f"{g} classes", edited("after", group=g), edited("after", group=g, edits=PLACES)) for g in GROUPS)
+    when, where = ({g: edited(world, "after", group=g, edits=edits) for g in GROUPS} for edits in (WHEN, PLACES))
+    groups = (Part(f"{g} classes", when[g], where[g]) for g in GROUPS)
     parts = (Part(f"HMDB-51, {part}", stream("hmdb51-cross", part), stream(LABELS, part)) for part in STREAMS)
     swin = Part("3D ResNet, 64 pixels, against Swin, 28", Picked(f"{BASE}-one"), Picked(f"{SWIN}-one"), across=True)
     ours = "beyond the papers, top-1; nobody has claimed it"

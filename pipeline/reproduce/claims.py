@@ -11,7 +11,7 @@ from pipeline.reproduce.world import World
 
 def claims_of_papers(world: World) -> tuple[Claim, ...]:
     """Return what the papers claim of their tables, a pipeline at a time."""
-    return (*_branch(), *_knowledge(world), *_inversion(), *_attention())
+    return (*_branch(), *_knowledge(world), *_inversion(world), *_attention())
 
 
 def _branch() -> Iterator[Claim]:
@@ -31,7 +31,9 @@ def _branch() -> Iterator[Claim]:
 
 def _knowledge(world: World) -> Iterator[Claim]:
     def lifted(network: str) -> tuple[Part, ...]:
-        return tuple(Part(f"{g} classes", edited(network, group=g), edited("after", group=g)) for g in GROUPS)
+        return tuple(
+            Part(f"{g} classes", edited(world, network, group=g), edited(world, "after", group=g)) for g in GROUPS
+        )
 
     yield Claim(
         text="human knowledge lifts edited and other classes",
@@ -48,8 +50,8 @@ def _knowledge(world: World) -> Iterator[Claim]:
     )
 
 
-def _inversion() -> Iterator[Claim]:
-    drops = {name: Drop(edited(name), edited(name, inversion="spatial")) for name in ("before", "after")}
+def _inversion(world: World) -> Iterator[Claim]:
+    drops = {n: Drop(edited(world, n), edited(world, n, inversion="spatial")) for n in ("before", "after")}
     yield Claim(
         text="inverting the spatial attention hurts",
         source="S0 table 3, top-1",

@@ -8,7 +8,9 @@ from pipeline.reproduce.papers import GAIN, GROUPS, S1_COLUMNS, STREAMS, TOP
 from pipeline.reproduce.world import DATA, World
 
 BASE, EDITS = "s0-stabn-r50", "s0-edits"
-"""The network that people correct; its fine-tuning on edits, with the control."""
+"""S0's network; the fine-tuning on edits of the one that people correct, with the control."""
+S0 = tuple(f"s0-{model}-{depth}" for depth in ("r50", "r101") for model in ("baseline", "stabn"))
+"""Networks of its table 1."""
 PAIRED = ("ucf101", "hmdb51")
 SYSTEMS = {
     "two-stream": "Two-Stream",
@@ -85,17 +87,20 @@ def _tested(trained: Cell, protocol: str, name: str, *options: str) -> Cell:
 
 
 def _s0(world: World) -> Iterator[Cell]:
-    for depth in ("r50", "r101"):
-        for model in ("baseline", "stabn"):
-            trained = _trained(world, f"s0-{model}-{depth}", "s0", "ssv2")
-            yield trained
-            inverted = ("--invert", "all") if trained.name == BASE else ()
-            yield _tested(trained, world.one_clip, "one", *inverted)
-            yield _tested(trained, world.two_clips, "two")
+    for slot in S0:
+        trained = _trained(world, slot, "s0", "ssv2")
+        yield trained
+        inverted = ("--invert", "all") if slot in (BASE, world.corrected) else ()
+        yield _tested(trained, world.one_clip, "one", *inverted)
+        yield _tested(trained, world.two_clips, "two")
+    if world.corrected not in S0:
+        trained = _trained(world, world.corrected, "s0", "ssv2")
+        yield trained
+        yield _tested(trained, world.one_clip, "one", "--invert", "all")
 
 
 def _edits(world: World) -> Iterator[Cell]:
-    base, data = BASE, "ssv2"
+    base, data = world.corrected, "ssv2"
     mined = Cell(
         name="s0-mined",
         kind="mine",
@@ -194,7 +199,7 @@ def _thesis(world: World) -> Iterator[Cell]:
 
 def bounds_of_world(world: World) -> dict[str, Bound]:
     """Return what stands for every table of the papers, by its key."""
-    found = (_s0_table_1(world), _s0_table_2(world), _s0_table_3(), _s1_table_1(world), _s1_table_2(world))
+    found = (_s0_table_1(world), _s0_table_2(world), _s0_table_3(world), _s1_table_1(world), _s1_table_2(world))
     return {bound.key: bound for bound in (*found, *_thesis_bounds(world))}
 
 
@@ -231,18 +236,20 @@ NETWORKS = {
 """Networks of the human-knowledge tables, by row."""
 
 
-def edited(network: str, *, inversion: str = "none", top: int = 1, group: Group = "all", edits: str = EDITS) -> Picked:
+def edited(
+    world: World, network: str, *, inversion: str = "none", top: int = 1, group: Group = "all", edits: str = EDITS
+) -> Picked:
     """Return a reading of a network of a fine-tuning: before, after or control.
 
-    Before is the base, which table 1 tests as well; only its edited classes have to wait for people.
+    Before is the network that people correct, which is tested as well; only its edited classes wait for people.
     """
     if network == "before" and group == "all":
-        return Picked(f"{BASE}-one", inversion=inversion, top=top)
+        return Picked(f"{world.corrected}-one", inversion=inversion, top=top)
     return Picked(edits, f"predictions-{network}.parquet", inversion=inversion, top=top, group=group)
 
 
-def _network(name: str) -> str:
-    return BASE if name == "before" else f"{EDITS}, {name}"
+def _network(world: World, name: str) -> str:
+    return world.corrected if name == "before" else f"{EDITS}, {name}"
 
 
 def edited_by(world: World) -> str:
@@ -261,23 +268,24 @@ def _s0_table_2(world: World) -> Bound:
     rows: dict[str, Mapping[str, Source]] = {}
     standing = {}
     for row, network in NETWORKS.items():
-        rows[row] = {group: edited(network, group=group) for group in GROUPS}
-        standing[row] = _network(network)
+        rows[row] = {group: edited(world, network, group=group) for group in GROUPS}
+        standing[row] = _network(world, network)
         if network == "after":
-            rows[GAIN] = {g: Drop(of=edited(network, group=g), to=edited("before", group=g)) for g in GROUPS}
-            standing[GAIN] = f"{_network(network)}, less {_network('before')}"
+            after, before = ({g: edited(world, one, group=g) for g in GROUPS} for one in (network, "before"))
+            rows[GAIN] = {g: Drop(of=after[g], to=before[g]) for g in GROUPS}
+            standing[GAIN] = f"{_network(world, network)}, less {_network(world, 'before')}"
     return Bound(key="s0-table-2", rows=rows, standing=standing, pictures={}, notes=(edited_by(world),))
 
 
-def _s0_table_3() -> Bound:
+def _s0_table_3(world: World) -> Bound:
     rows: dict[str, Mapping[str, Source]] = {}
     for row in ("ST-ABN", "ST-ABN + human knowledge"):
         values: dict[str, Source] = {}
         for name, top in zip(TOP, (1, 5), strict=True):
-            plain, inverted = (edited(NETWORKS[row], inversion=how, top=top) for how in ("none", "spatial"))
+            plain, inverted = (edited(world, NETWORKS[row], inversion=how, top=top) for how in ("none", "spatial"))
             values |= {name: plain, f"inverted {name}": inverted, f"drop {name}": Drop(plain, inverted)}
         rows[row] = values
-    standing = {row: _network(NETWORKS[row]) for row in rows}
+    standing = {row: _network(world, NETWORKS[row]) for row in rows}
     return Bound(key="s0-table-3", rows=rows, standing=standing, pictures={})
 
 

@@ -29,6 +29,8 @@ class World:
     """Of prepared frames, pixels; empty leaves it to prepare_data."""
     flow: tuple[str, ...]
     """Arguments of extract_flow."""
+    corrected: str
+    """Slot of the network that people correct."""
     mined: tuple[str, ...]
     """Arguments of mine_misclassified: which classes people are asked about."""
     taught: tuple[str, ...]
@@ -77,6 +79,7 @@ PAPERS = World(
     made=MappingProxyType({}),
     short_side="",
     flow=("--size", "340x256", "--preset", "cuda"),
+    corrected="s0-stabn-r50",
     mined=(),
     taught=(),
 )

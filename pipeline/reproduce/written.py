@@ -16,7 +16,7 @@ def report_of(desk: Desk, chosen: Chosen, command: str) -> Report:
     """Return what has been measured of some tables, and of the claims that they can bear on."""
     filled = [fill(desk, chosen.tables[bound.key], bound) for bound in chosen.bounds]
     is_beyond = any(bound.key in beyond.TABLES for bound in chosen.bounds)
-    asked = (*claims_of_papers(desk.world), *(beyond.claims_beyond() if is_beyond else ()))
+    asked = (*claims_of_papers(desk.world), *(beyond.claims_beyond(desk.world) if is_beyond else ()))
     claims = [(claim, judge(desk, claim)) for claim in asked]
     pictures = {file: "" for one in filled for file in one.pictures.values()}
     return Report(

@@ -102,7 +102,7 @@ def test_a_row_at_chance_is_marked_in_its_table(bench):
 def test_a_network_that_is_bad_at_the_edited_classes_alone_is_not_at_chance(bench):
     """Edited classes are the worst: 0 of 14 before, and 26 of 26 of the others."""
     before = [5 if label in (0, 1) else 0 for label in HAND.LABELS]
-    bench.predictions("s0-stabn-r50-one", {"none": before})
+    bench.predictions("s0-stabn-early-one", {"none": before})
     for name, ranks in (("before", before), ("after", first(40)), ("control", before)):
         bench.predictions("s0-edits", {"none": ranks}, f"predictions-{name}.parquet")
     assert verdicts(bench, "human knowledge lifts edited")["edited classes"].words == "holds"
@@ -113,12 +113,12 @@ def test_a_network_that_is_bad_at_the_edited_classes_alone_is_not_at_chance(benc
 def test_attention_that_falls_to_chance_when_inverted_is_the_claim(bench):
     for name in ("before", "after", "control"):
         bench.predictions("s0-edits", {"none": first(38), "spatial": first(7)}, f"predictions-{name}.parquet")
-    bench.predictions("s0-stabn-r50-one", {"none": first(9), "spatial": first(1)})
+    bench.predictions("s0-stabn-early-one", {"none": first(9), "spatial": first(1)})
     found = verdicts(bench, "inverting the spatial attention hurts")
     fallen = "s0-edits, after, spatial inverted is at chance (17.50 %; chance 17.50 %)"
     assert found["after human knowledge"].words == f"holds; {fallen}"
     assert found["before human knowledge"].verdict == "undecided at chance"
-    assert "undecided: s0-stabn-r50-one is at chance (22.50 %" in found["before human knowledge"].words
+    assert "undecided: s0-stabn-early-one is at chance (22.50 %" in found["before human knowledge"].words
     (drops,) = verdicts(bench, "it hurts more after human knowledge").values()
     assert drops.difference.low > 0
     assert drops.verdict == "undecided at chance"
@@ -127,7 +127,7 @@ def test_attention_that_falls_to_chance_when_inverted_is_the_claim(bench):
 def test_an_inversion_that_changes_nothing_is_not_known_to_change_nothing(bench):
     """Of 40 without a change 8.8 % may change: 1 - .025 ** (1 / 40). A drop of drops reaches twice as far."""
     same = {"none": first(38), "spatial": first(38)}
-    bench.predictions("s0-stabn-r50-one", same)
+    bench.predictions("s0-stabn-early-one", same)
     for name in ("before", "after", "control"):
         bench.predictions("s0-edits", same, f"predictions-{name}.parquet")
     filled = fill(bench.desk, TABLES["s0-table-3"], choose(SYNTH, ["s0-table-3"]).bounds[0])
@@ -143,7 +143,7 @@ def test_an_inversion_that_changes_nothing_is_not_known_to_change_nothing(bench)
 def test_a_drop_of_a_top_5_among_five_classes_says_nothing(bench, monkeypatch):
     monkeypatch.setitem(HAND.scores.__globals__, "CLASSES", 5)
     monkeypatch.setitem(HAND.scores.__globals__, "LABELS", [number % 5 for number in range(HAND.VIDEOS)])
-    bench.predictions("s0-stabn-r50-one", {"none": first(38, wrong_rank=4), "spatial": first(20, wrong_rank=4)})
+    bench.predictions("s0-stabn-early-one", {"none": first(38, wrong_rank=4), "spatial": first(20, wrong_rank=4)})
     filled = fill(bench.desk, TABLES["s0-table-3"], choose(SYNTH, ["s0-table-3"]).bounds[0])
     trivial = [column for (row, column), figure in filled.figures.items() if row == "ST-ABN" and figure.trivial]
     assert trivial == ["top-5", "inverted top-5", "drop top-5"]
@@ -194,7 +194,7 @@ def test_unequal_protocols_are_refused_unless_the_comparison_is_marked(bench):
     with pytest.raises(ValueError, match=r"3D ResNet-50, 32: not comparable: .*small centre crop"):
         verdicts(bench, "ST-ABN is above its baseline", "S0")
     bench.predictions("beyond-swin-one", {"none": first(32)}, protocol=small)
-    (asked,) = (one for one in claims_beyond() if one.text.startswith("a transformer host"))
+    (asked,) = (one for one in claims_beyond(SYNTH) if one.text.startswith("a transformer host"))
     (found,) = judge(bench.desk, asked)
     assert (found.verdict, found.protocols) == ("holds", (HAND.DENSE, small))
     told = f"- 3D ResNet, 64 pixels, against Swin, 28: unequal protocols, {HAND.DENSE} against {small}."
@@ -208,7 +208,7 @@ def test_unequal_protocols_are_refused_unless_the_comparison_is_marked(bench):
 
 
 def test_a_drop_between_unequal_protocols_is_refused(bench):
-    bench.predictions("s0-stabn-r50-one", {"none": first(20), "spatial": first(10)})
+    bench.predictions("s0-stabn-early-one", {"none": first(20), "spatial": first(10)})
     for name in ("before", "after", "control"):
         bench.predictions("s0-edits", {"none": first(20)}, f"predictions-{name}.parquet", f"{HAND.DENSE}, larger")
     with pytest.raises(ValueError, match="not comparable"):
@@ -229,7 +229,7 @@ def protocol(cells, side):
 def test_the_transformer_alone_is_compared_across_protocols(world):
     cells = choose(world, []).cells
     parts = [part for one in claims_of_papers(world) for part in one.parts]
-    parts += [part for one in claims_beyond() for part in one.parts] if world.is_synth else []
+    parts += [part for one in claims_beyond(SYNTH) for part in one.parts] if world.is_synth else []
     for part in parts:
         assert (protocol(cells, part.first) != protocol(cells, part.second)) == part.across, part
     assert [part.name for part in parts if part.across] == ["3D ResNet, 64 pixels, against Swin, 28"] * world.is_synth
@@ -239,7 +239,7 @@ def test_the_transformer_alone_is_compared_across_protocols(world):
 
 
 def test_readings_have_names_that_tell_them_apart():
-    asked = (edited("after", inversion="spatial"), stream("hmdb51-cross", "fusion"), Picked("s0-stabn-r50-one"))
+    asked = (edited(SYNTH, "after", inversion="spatial"), stream("hmdb51-cross", "fusion"), Picked("s0-stabn-r50-one"))
     assert [named(one) for one in asked] == [
         "s0-edits, after, spatial inverted",
         "hmdb51-cross-test, with, fused",

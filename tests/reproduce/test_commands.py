@@ -80,8 +80,8 @@ def test_a_test_reads_the_run_that_its_training_makes(desk):
             assert ([trained.run], trained.storage) == (tested.systems, tested.storage)
 
 
-def test_the_fine_tuning_starts_from_table_1s_network_with_its_control(desk):
-    base, tuned = of(desk, "s0-stabn-r50"), of(desk, "s0-edits")
+def test_the_fine_tuning_starts_from_the_network_that_people_correct_with_its_control(desk):
+    base, tuned = of(desk, desk.world.corrected), of(desk, "s0-edits")
     assert (tuned.run, tuned.storage, tuned.control, tuned.gamma) == (base.run, base.storage, True, 10.0)
     assert [Path(batch).name for batch in tuned.batches] == ["one"]
 

@@ -31,7 +31,7 @@ SYNTH = World(
         {
             "s0-baseline-r50": "baseline_r10_bench",
             "s0-stabn-r50": "stabn_r10_bench",
-            "s0-stabn-early": "stabn_r18_early_bench",
+            "s0-stabn-early": "stabn_r10_early_bench",
             "s0-baseline-r101": "baseline_r18_bench",
             "s0-stabn-r101": "stabn_r18_bench",
             "s1-v1-baseline": "baseline_r10_uniform_bench",

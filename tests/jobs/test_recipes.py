@@ -30,7 +30,7 @@ def test_the_recipes_are_these():
     demos = {"debug", "stabn_demo", "baseline_demo", "oneframe_demo", "swin_demo", "stabn_loop_demo"}
     bench = {f"{m}_{d}_bench" for m in ("stabn", "baseline") for d in ("r10", "r18", "r10_uniform")} | {
         "swin_bench",
-        "stabn_r18_early_bench",
+        "stabn_r10_early_bench",
     }
     assert set(all_recipes()) == {*PUBLISHED, *demos, *bench, "stabn_swin_t_ssv2"}
 

@@ -123,7 +123,7 @@ def explanations_table(judged: Judged) -> str:
     if judged.when:
         notes.append("AUC: of active frames against others; of pixels, of cells on the object in active frames.")
     if judged.when and not judged.where:
-        notes.append("Where the object is, this truth does not say: it has no boxes.")
+        notes.append("No AUC of pixels: no boxes of the object were read.")
     if drops:
         videos = next(iter(drops.values())).videos
         notes += [

@@ -162,7 +162,7 @@ def test_the_table_and_the_logged_numbers_say_the_same():
     table, flat = report.explanations_table(judged), report.explanations_flat(judged, "eval/v/8")
     assert len(flat) == 3 * 5
     assert flat["eval/v/8/explain/attention/active_frames"] == 1.0
-    assert "it has no boxes" in table
+    assert "no boxes of the object" in table
     for units in ("frames", "pixels"):
         line = next(line for line in table.splitlines() if line.startswith(f"{units}, ST-ABN"))
         assert f"{flat[f'eval/v/8/explain/attention/{units}_deletion']:.3f} (" in line

@@ -2,8 +2,9 @@
 
 Rule: a trial that is worse than the control in any of the three may not win: top-1 of the edited classes lower, of the
 others lower by more than a margin, attention farther from held-out edits. Of the rest, those are as good as the best
-whose edited top-1 lies in the 95 % interval of the highest; the one with the nearest attention wins, of equals the one
-with the higher edited top-1, then the first. The control takes part, so a sweep in which nothing helps says so.
+whose edited top-1 lies within one standard error of the highest (the rule of Breiman et al., 1984, for choosing among
+models); the one with the nearest attention wins, of equals the one with the higher edited top-1, then the first. The
+control takes part, so a sweep in which nothing helps says so.
 
 Without held-out edits the highest top-1 wins. Where no classes are edited there is one group, "all".
 """
@@ -12,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.eval.metrics import Z_95, Interval, wilson
+from pipeline.eval.metrics import Z_95, Interval
 from pipeline.finetune.table import Share
 from pipeline.tune.ledger import Rung, Trial
 
@@ -127,11 +128,9 @@ def winner(scores: Mapping[int, Score], control: int, margin: float) -> int:
 
 
 def as_good(scores: Mapping[int, Score], control: int, margin: float) -> list[int]:
-    """Return the trials that may win and whose edited top-1 cannot be told from the highest one's.
+    """Return the trials that may win and whose edited top-1 lies within one standard error of the highest.
 
-    Both are right about the same videos, mostly: at a correlation of 1/2 the difference of two shares spreads as much
-    as each of them does, so the interval of the one is the test of the other. Which videos a trial had right is not
-    kept, so there is no paired test.
+    Which videos a trial had right is not kept, so there is no paired test.
     """
     held = scores[control]
     first = held.groups[0]
@@ -139,7 +138,8 @@ def as_good(scores: Mapping[int, Score], control: int, margin: float) -> list[in
     best = max((scores[n] for n in allowed), key=lambda score: score.percent(first))
     floor = best.percent(first)
     if held.heldout is not None:
-        floor = 100.0 * wilson(best.shares[first].hits, best.shares[first].videos).low
+        share = best.shares[first].hits / best.shares[first].videos
+        floor -= 100.0 * math.sqrt(share * (1.0 - share) / best.shares[first].videos)
     return [number for number in allowed if scores[number].percent(first) >= floor]
 
 

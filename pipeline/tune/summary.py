@@ -121,7 +121,7 @@ def rule(swept: Swept, control: Score) -> str:
         allowed = ", ".join([f"whose {first} classes are not below the control's", *costs])
         chosen = (
             f"the lowest held-out mse among trials {allowed} and {near}, and whose {first} top-1 is as good as the "
-            "highest of these: it lies in the 95 % interval of that"
+            "highest of these: within one standard error of it"
         )
     else:
         chosen = f"the highest top-1 of {first} videos"

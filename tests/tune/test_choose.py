@@ -52,11 +52,11 @@ def test_of_equals_the_nearer_attention_wins_then_the_first():
 
 
 def test_of_those_that_cannot_be_told_from_the_best_the_nearest_attention_wins():
-    """The interval of 60 of 100 by Wilson's formula: (0.6 + 0.0192 -+ 0.0979) / 1.0384, 50.2 to 69.1 %."""
-    scores = {0: pair(40, 180, 0.3), 1: pair(60, 180, 0.2), 2: pair(51, 180, 0.1), 3: pair(50, 180, 0.05)}
+    """The standard error of 60 of 100 is sqrt(0.6 * 0.4 / 100), 4.9 %."""
+    scores = {0: pair(40, 180, 0.3), 1: pair(60, 180, 0.2), 2: pair(56, 180, 0.1), 3: pair(55, 180, 0.05)}
     assert as_good(scores, 0, margin=1.0) == [1, 2]
     assert winner(scores, 0, margin=1.0) == 2
-    dear = scores | {2: pair(51, 100, 0.1)}  # the nearest one's others have paid for it
+    dear = scores | {2: pair(56, 100, 0.1)}  # the nearest one's others have paid for it
     assert winner(dear, 0, margin=1.0) == 1
     # The best that counts is one that may win: 90 would put 60 out of reach, and has lost the others.
     assert winner(scores | {4: pair(90, 100, 0.01)}, 0, margin=1.0) == 2

@@ -81,7 +81,7 @@ def with_trial(swept, number, **metrics):
 
 
 def test_attention_chooses_between_those_that_are_as_good_and_says_so(swept, tmp_path):
-    """45 of 100 lies in the interval of 50 of 100, which is 40.4 to 59.6."""
+    """45 of 100 is one standard error below 50 of 100, which is 5."""
     near = with_trial(swept, 2, edited_hits=45, other_hits=180)
     summary = summarise(near, str(tmp_path / "near"))
     assert summary.winner.number == 2
@@ -92,7 +92,7 @@ def test_attention_chooses_between_those_that_are_as_good_and_says_so(swept, tmp
         "the lowest held-out mse among trials whose edited classes are not below the control's",
         "whose other classes are at most 1 points below",
         "whose attention is no farther from held-out edits (held-out mse) than the control's",
-        "it lies in the 95 % interval of that",
+        "within one standard error of it",
     ):
         assert words in rule
     assert json.loads((tmp_path / "near" / "results.json").read_text())["rule"] == rule

@@ -124,7 +124,7 @@ def _clip_recipe(
             schedule="cosine",
             warmup_epochs=1.0,
         ),
-        # Enough to leave chance whatever the first weights are (docs/decisions/0021).
+        # Enough for all of these to leave chance, and some do so late (docs/decisions/0021).
         # Validated once, at the end: a checkpoint chosen by the videos that are tested would flatter itself.
         train=TrainConfig(epochs=24, global_batch=16, channels_last=True, eval_every=0, log_every=20),
         compute=ComputeConfig(threads=1),

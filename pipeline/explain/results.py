@@ -132,7 +132,7 @@ def judge(results: Results, evaluation: Evaluation, benchmark: Benchmark, truth_
     active = truth.read_truth(truth_uri) if truth_uri else {}
     # People who know when an action is need not know where.
     known = place.read_known(truth_uri) if truth_uri and place.has_boxes(truth_uri) else {}
-    places = place.centre_places(results.dataset, results.job.protocol.clip)
+    places = place.centre_places(results.dataset, results.job.protocol.clip) if known else {}
     return report.judged(benchmark, active, known, places, evaluation.inversion_drops())
 
 

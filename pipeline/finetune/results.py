@@ -90,9 +90,10 @@ def report(
     found |= {"edits": edits.sentence(), "measured": {name: one.facts() for name, one in measured.items()}}
     text = _text(measured, edits, dataset, job)
     logged: dict[str, float] = {}
+    places = centre_places(dataset, job.protocol.clip) if known else {}
     for name, checkpoint in checkpoints.items() if explanations > 0 else ():
         benchmark = faithful.measure(dataset, replace(job, checkpoint=checkpoint), explanations)
-        judged = explained.judged(benchmark, active or {}, known or {}, centre_places(dataset, job.protocol.clip), {})
+        judged = explained.judged(benchmark, active or {}, known or {}, places, {})
         text += f"\n\n{name}\n{explained.explanations_table(judged)}"
         found["measured"][name]["explanations"] = explained.explanations_metrics(judged)
         logged |= explained.explanations_flat(judged, f"finetune/{name}")
